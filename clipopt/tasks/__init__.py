@@ -1,0 +1,1 @@
+"""One file = one command. `clipopt.cli` puts them on the command line."""
