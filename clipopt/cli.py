@@ -1,0 +1,124 @@
+"""The command line: `clipopt COMMAND ...`, one command per file in `clipopt.tasks`.
+
+A command is a frozen dataclass of settings, whose docstrings are its help, with a method `prepare` that checks
+everything, writes nothing and returns the work as a function. So bad input is told apart from a failure.
+"""
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+HELP = """\
+usage: clipopt COMMAND [-h] ...
+
+Make pictures with the gradient of a frozen image-text scorer.
+
+commands:
+  image    make a picture from text:  clipopt image "a red apple on a blue background"
+  train    train the embedded scorer or its judge again
+  eval     measure a task on its fixed suite of prompts
+
+`clipopt COMMAND --help` teaches a command, `clipopt --version` names the version.
+Exit status: 0 done, 2 bad input (nothing was written), 130 interrupted (saved, resumable), 1 anything else.
+"""
+
+T = TypeVar("T")
+
+
+class Settings(Protocol):
+    """What a task's dataclass can do."""
+
+    def prepare(self) -> Callable[[], None]:
+        """Check everything, write nothing, and return the work.
+
+        The work raises `KeyboardInterrupt` once it has saved what an interrupted run leaves.
+
+        Raises:
+            ValueError: a setting is wrong; one line says expected, got and what to do.
+            OSError: a file cannot be read, or a folder cannot be written.
+        """
+        ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if command in ("-h", "--help"):
+        sys.stdout.write(HELP)
+        return DONE
+    if command == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"clipopt {version('clipopt')}\n")
+        return DONE
+    try:
+        try:
+            work = _parse(command, rest).prepare()
+        except (ValueError, OSError) as error:
+            return _fail(error, BAD_INPUT)
+        try:
+            work()
+        except (FloatingPointError, OSError, MemoryError) as error:
+            return _fail(error, FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return DONE
+
+
+def _parse(command: str, arguments: Sequence[str]) -> Settings:
+    match command:
+        case "image":
+            from clipopt.tasks.image import Image
+
+            return _settings(Image, command, arguments)
+        case "train":
+            from clipopt.tasks.train import Train
+
+            return _settings(Train, command, arguments)
+        case "eval":
+            from clipopt.tasks.evaluate import Evaluate
+
+            return _settings(Evaluate, command, arguments)
+    raise ValueError(f"no command {command!r}: expected image, train or eval, see `clipopt --help`")
+
+
+def _settings(task: type[T], command: str, arguments: Sequence[str]) -> T:
+    import tyro
+
+    program = f"clipopt {command}"
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                task,
+                prog=program,
+                args=arguments,
+                config=(
+                    tyro.conf.PositionalRequiredArgs,
+                    tyro.conf.PositionalMetavarFromFieldName,
+                    tyro.conf.UseAppendAction,
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.DisallowNone,
+                ),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(f"{_one_line(said.getvalue())} (`{program} --help`)") from None
+
+
+def _one_line(panel: str) -> str:
+    """The message of the bordered panel that tyro draws, without what it adds below the first rule."""
+    lines = [line.strip("│╭╮╰╯ ") for line in panel.splitlines()[1:]]
+    message = lines[: next((i for i, line in enumerate(lines) if line and not line.strip("─")), len(lines))]
+    return " ".join(line for line in message if line)
+
+
+def _fail(error: BaseException, status: int) -> int:
+    message = " ".join(str(error).split()) or type(error).__name__
+    sys.stderr.write(f"clipopt: {message}\n")
+    return status
