@@ -1,0 +1,73 @@
+"""How well a tower names unseen pictures of the embedded world, clean and under attack."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipopt.embedded.captions import Scene, caption, shape_number
+from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, things
+from clipopt.embedded.painters import Painter
+from clipopt.scorers.tower import TowerScorer
+from clipopt.types import Images, generator
+
+UNSEEN = 1_000_003
+"""Seed of the world that no training draws from."""
+
+
+def unseen(count: int) -> tuple[Images, Tensor, list[str]]:
+    """Pictures of one thing in its own colours or one coloured shape, their captions' numbers, all captions."""
+    scenes = [Scene(n) for n in range(len(things()))]
+    scenes += [Scene(shape_number(s), c) for s in SHAPES for c in COLOUR_NAMES]
+    number = {(s.concept, s.colour): i for i, s in enumerate(scenes)}
+    painter, index = Painter(UNSEEN), 0
+    images: list[Tensor] = []
+    right: list[int] = []
+    while len(images) < count:
+        picture, scene = painter.paint(index)
+        index += 1
+        if scene.other is None and scene.count == 1:
+            shape = scene.concept >= len(things())
+            images.append(torch.from_numpy(picture).permute(2, 0, 1).float() / 255)
+            right.append(number[scene.concept, scene.colour if shape else None])
+    return torch.stack(images), torch.tensor(right), [caption(s) for s in scenes]
+
+
+def accuracy(scorer: TowerScorer, count: int = 1000, eps: float = 0.0, steps: int = 20, restarts: int = 1) -> float:
+    """Share of unseen pictures named correctly among all captions, top-1.
+
+    Args:
+        scorer: The tower to measure.
+        count: How many pictures.
+        eps: Radius of the L2 ball around pictures in [0, 1] that the attack may use; 0 attacks nothing.
+        steps: Projected gradient steps of the attack (Madry et al., arXiv:1706.06083), each 2.5 eps / steps long.
+        restarts: Attacks per picture; it counts as named only if all of them fail.
+    """
+    device = scorer.towers.log_scale.device
+    images, right, captions = unseen(count)
+    text = scorer.encode_text(captions)
+    named = torch.zeros(count, dtype=torch.bool)
+    for start in range(0, count, 125):
+        x, y = images[start : start + 125].to(device), right[start : start + 125].to(device)
+        correct = torch.ones(len(x), dtype=torch.bool, device=device)
+        for attempt in range(restarts if eps else 1):
+            moved = _attack(scorer, x, y, text, eps, steps, attempt) if eps else x
+            with torch.no_grad():
+                correct &= (scorer.encode_image(moved) @ text.T).argmax(1) == y
+        named[start : start + 125] = correct.cpu()
+    return float(named.float().mean())
+
+
+def _attack(scorer: TowerScorer, x: Images, y: Tensor, text: Tensor, eps: float, steps: int, attempt: int) -> Images:
+    def project(delta: Tensor) -> Tensor:
+        size = delta.flatten(1).norm(dim=1)[:, None, None, None] + 1e-12
+        return (x + delta * (eps / size).clamp(max=1)).clamp(0, 1) - x
+
+    noise = torch.randn(x.shape, generator=generator(UNSEEN, attempt)).to(x)
+    delta = project(noise) if attempt else torch.zeros_like(x)
+    for _ in range(steps):
+        delta.requires_grad_(True)
+        loss = F.cross_entropy(scorer.logits(scorer.encode_image(x + delta), text), y)
+        (gradient,) = torch.autograd.grad(loss, delta)
+        size = gradient.flatten(1).norm(dim=1)[:, None, None, None] + 1e-12
+        delta = project(delta.detach() + gradient / size * 2.5 * eps / steps)
+    return x + delta.detach()

@@ -1,0 +1,130 @@
+"""Captioned pictures on disk: painted once, in parallel, then read at random while training."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipopt.embedded.captions import caption, describe, falsify, vocabulary
+from clipopt.embedded.painters import Painter
+from clipopt.scorers.tower import PAD, UNKNOWN, words
+
+CHUNK = 5_000
+_CAPTIONS = 2  # wordings kept of every picture
+_CONTEXT = 24
+
+
+def _numbers(text: str, index: dict[str, int]) -> list[int]:
+    numbers = [index.get(w, UNKNOWN) for w in words(text)][:_CONTEXT]
+    return numbers + [PAD] * (_CONTEXT - len(numbers))
+
+
+def _paint_chunk(seed: int, chunk: int, count: int, folder: Path) -> None:
+    painter = Painter(seed)
+    index = {w: n + 2 for n, w in enumerate(vocabulary())}
+    images, scenes, said, false, ids, false_ids = [], [], [], [], [], []
+    for number in range(chunk * CHUNK, chunk * CHUNK + count):
+        image, scene = painter.paint(number)
+        images.append(image)
+        scenes.append(scene.slots())
+        rng = Random(f"{seed}/{number}/captions")
+        for _ in range(_CAPTIONS):
+            true = describe(scene, rng)
+            wrong = falsify(true, rng)
+            said.append(true.slots())
+            false.append(wrong.slots())
+            ids.append(_numbers(caption(true, rng), index))
+            false_ids.append(_numbers(caption(wrong, rng), index))
+    shape = (count, _CAPTIONS, -1)
+    arrays: dict[str, NDArray[Any]] = {
+        "scenes": np.array(scenes, np.int16),
+        "said": np.array(said, np.int16).reshape(shape),
+        "false": np.array(false, np.int16).reshape(shape),
+        "ids": np.array(ids, np.int16).reshape(shape),
+        "false_ids": np.array(false_ids, np.int16).reshape(shape),
+        "images": np.stack(images),
+    }
+    for name, array in arrays.items():
+        path = folder / f"{chunk:04d}-{name}.npy"
+        with path.with_suffix(".part").open("wb") as file:
+            np.save(file, array)
+        path.with_suffix(".part").replace(path)
+
+
+def paint(seed: int, count: int, folder: Path, *, workers: int | None = None) -> Iterator[int]:
+    """Paint `count` pictures of world `seed` into `folder`; yields how many stand there so far.
+
+    What an earlier call finished is kept. Raises ValueError where the font is missing.
+    """
+    from clipopt.embedded.painters import sprites
+
+    sprites()
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
+    missing = [n for n in range(len(sizes)) if not (folder / f"{n:04d}-images.npy").exists()]
+    done = sum(size for n, size in enumerate(sizes) if n not in missing)
+    yield done
+    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
+        jobs = {pool.submit(_paint_chunk, seed, n, sizes[n], folder): n for n in missing}
+        for job in as_completed(jobs):
+            job.result()
+            done += sizes[jobs[job]]
+            yield done
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures with one true and one false caption each; attributes as `Scene.slots`, words as numbers."""
+
+    images: UInt8[Tensor, "b 3 s s"]
+    scenes: Int[Tensor, "b 9"]
+    said: Int[Tensor, "b 9"]
+    false: Int[Tensor, "b 9"]
+    ids: Int[Tensor, "b w"]
+    false_ids: Int[Tensor, "b w"]
+
+
+class Pictures:
+    """The painted pictures of a folder, memory mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        names = sorted(p.name.split("-")[0] for p in folder.glob("*-images.npy"))
+        if not names:
+            raise ValueError(f"no painted pictures in {folder}; `clipopt train` paints them first")
+        self._images = [np.load(folder / f"{n}-images.npy", mmap_mode="r") for n in names]
+        self._starts = np.cumsum([0] + [len(i) for i in self._images])
+        self._rest = {
+            key: torch.from_numpy(np.concatenate([np.load(folder / f"{n}-{key}.npy") for n in names]))
+            for key in ("scenes", "said", "false", "ids", "false_ids")
+        }
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def images(self, numbers: Int[Tensor, " b"]) -> UInt8[Tensor, "b 3 s s"]:
+        """Pictures by number."""
+        rows = []
+        for number in numbers.tolist():
+            chunk = int(np.searchsorted(self._starts, number, "right")) - 1
+            rows.append(self._images[chunk][number - self._starts[chunk]])
+        return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
+
+    def batch(self, numbers: Int[Tensor, " b"], wordings: Int[Tensor, " b"]) -> Batch:
+        """Pictures by number, each with one of its wordings."""
+        rest = {k: (v[numbers] if k == "scenes" else v[numbers, wordings]).long() for k, v in self._rest.items()}
+        return Batch(images=self.images(numbers), **rest)
+
+    def draw(self, size: int, rng: torch.Generator) -> Batch:
+        """A random batch."""
+        numbers = torch.randint(len(self), (size,), generator=rng)
+        return self.batch(numbers, torch.randint(_CAPTIONS, (size,), generator=rng))

@@ -1,0 +1,288 @@
+"""Training of the embedded scorer and judge: plain, then adversarial, then against its own pictures.
+
+A plainly trained scorer draws texture that nobody recognises. What helps, in this order of effect: adversarial
+fine-tuning from the plain model ("free" replay, Shafahi et al., arXiv:1904.12843, in the L2 ball), and a buffer
+of the scorer's own optimized pictures as negatives for their captions, so that it learns that what it likes
+best is no picture.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from clipopt.embedded.captions import true_of, vocabulary
+from clipopt.embedded.pictures import Batch, Pictures
+from clipopt.scorers.tower import TowerConfig, Towers
+from clipopt.types import Images, generator
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training.
+
+    Attributes:
+        name: For the log.
+        batches: How many batches it lasts.
+        lr: Peak learning rate; 100 updates of warm-up, then a cosine to zero.
+        eps: Radius of the L2 ball of perturbations of pictures in [0, 1]; 0 trains plainly.
+        replays: Updates per batch; the perturbation moves once in each.
+        buffer: Weight of the loss on the tower's own pictures; 0 keeps none.
+    """
+
+    name: str
+    batches: int
+    lr: float
+    eps: float = 0.0
+    replays: int = 1
+    buffer: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of one training."""
+
+    config: TowerConfig
+    phases: tuple[Phase, ...]
+    seed: int
+    world: int
+    pictures: int = 160_000
+    batch: int = 128
+
+    @property
+    def batches(self) -> int:
+        """Batches of all phases together."""
+        return sum(p.batches for p in self.phases)
+
+    def shortened(self, factor: float) -> "Recipe":
+        """The same recipe with `factor` times the batches and pictures, at least a few of each."""
+        phases = tuple(replace(p, batches=max(2, round(p.batches * factor))) for p in self.phases)
+        return replace(self, phases=phases, pictures=max(2 * self.batch, round(self.pictures * factor)))
+
+
+def recipe(which: str) -> Recipe:
+    """The shipped settings of "scorer" and "judge", which share neither architecture, seed nor pictures."""
+    if which == "scorer":
+        phases: tuple[Phase, ...] = (
+            Phase("plain", 2400, 1.5e-3),
+            Phase("adversarial", 700, 1.2e-3, eps=2.0, replays=3),
+            Phase("buffer", 650, 8e-4, eps=2.0, replays=2, buffer=0.5),
+        )
+        return Recipe(TowerConfig(vocabulary=vocabulary()), phases, seed=0, world=1)
+    if which == "judge":
+        config = TowerConfig(
+            stem=4, widths=(96, 192, 320), depths=(1, 2, 1), activation="relu", sharp_pooling=False, dim=160,
+            vocabulary=vocabulary(),
+        )  # fmt: skip
+        phases = (Phase("plain", 2400, 1.5e-3), Phase("adversarial", 850, 1.2e-3, eps=1.5, replays=3))
+        return Recipe(config, phases, seed=1, world=2)
+    raise ValueError(f"expected 'scorer' or 'judge', got {which!r}")
+
+
+_BUFFER, _VISITS, _RESTART = 384, 48, 0.04  # pictures in the buffer, per batch, share started anew
+_MAX_SCALE = 60.0
+
+
+class Trainer:
+    """One training run; `run()` yields after every batch, `state()` resumes it exactly."""
+
+    def __init__(self, recipe: Recipe, pictures: Pictures, *, device: str = "cpu", amp: bool = True) -> None:
+        self.recipe = recipe
+        self.pictures = pictures
+        self.device = device
+        self.amp = amp
+        with torch.random.fork_rng(devices=[]):
+            torch.random.set_rng_state(generator(recipe.seed, -1).get_state())
+            self.towers = Towers(recipe.config).to(device)
+        self.average = copy.deepcopy(self.towers).requires_grad_(False)
+        matrices = [p for p in self.towers.parameters() if p.ndim > 1]
+        vectors = [p for p in self.towers.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
+        self.done = 0
+        self.updates = 0
+        self.buffer: Tensor | None = None
+        self.buffer_numbers = torch.zeros(0, dtype=torch.long)
+
+    def run(self) -> Iterator[dict[str, float | str]]:
+        """Train to the end of the recipe; yields figures after every batch."""
+        while self.done < self.recipe.batches:
+            phase, index = self._phase()
+            if index == 0:
+                self.updates = 0
+            yield {"phase": phase.name, **self._batch(phase, index)}
+
+    def _phase(self) -> tuple[Phase, int]:
+        index = self.done
+        for phase in self.recipe.phases:
+            if index < phase.batches:
+                return phase, index
+            index -= phase.batches
+        raise RuntimeError("the recipe has ended")
+
+    def _batch(self, phase: Phase, index: int) -> dict[str, float]:
+        rng = generator(self.recipe.seed, self.done)
+        batch = self.pictures.draw(self.recipe.batch, rng)
+        images = _jitter(batch.images.to(self.device).float() / 255, rng)
+        progress = index / phase.batches
+        eps = phase.eps * min(1.0, progress / 0.2) if phase.buffer == 0 else phase.eps
+        delta = torch.zeros_like(images)
+        own = self._visit_buffer(rng) if phase.buffer else None
+        figures: dict[str, float] = {}
+        for replay in range(phase.replays):
+            self._set_lr(phase.lr, progress)
+            perturbed = images + delta
+            perturbed.requires_grad_(phase.eps > 0)
+            loss = self._match(perturbed, batch)
+            figures["loss"] = float(loss.detach())
+            if own is not None and replay == 0:
+                penalty, gap = self._own_loss(*own, rng)
+                loss = loss + phase.buffer * penalty
+                figures |= {"own": float(penalty.detach()), "gap": gap}
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.towers.parameters(), 1.0)
+            self.optimizer.step()
+            self.updates += 1
+            if perturbed.grad is not None:
+                delta = _project(delta + 0.75 * eps * _unit(perturbed.grad), eps)
+                delta = (images + delta).clamp(0, 1) - images
+            self._track()
+        self.done += 1
+        return figures
+
+    def _set_lr(self, peak: float, progress: float) -> None:
+        warm = min(1.0, (self.updates + 1) / 100)
+        for group in self.optimizer.param_groups:
+            group["lr"] = peak * warm * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5
+
+    @torch.no_grad()
+    def _track(self) -> None:
+        decay = min(0.998, self.updates / (self.updates + 50))
+        for slow, fast in zip(self.average.parameters(), self.towers.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
+
+    def _image(self, images: Images) -> Tensor:
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.amp):
+            return self.towers.image(images)
+
+    def _text(self, ids: Tensor) -> Tensor:
+        used = int((ids != 0).any(0).sum())
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.amp):
+            return self.towers.text(ids[:, :used].to(self.device))
+
+    def _match(self, images: Images, batch: Batch) -> Tensor:
+        """Symmetric InfoNCE; captions also true of a picture are no negatives, one false caption each is."""
+        count = len(images)
+        text = self._text(torch.cat([batch.ids, batch.false_ids]))
+        logits = self.towers.log_scale.exp().clamp(max=_MAX_SCALE) * self._image(images) @ text.T
+        also = true_of(torch.cat([batch.said, batch.false]), batch.scenes).to(self.device)
+        also &= ~torch.eye(count, 2 * count, dtype=torch.bool, device=self.device)
+        logits = logits.masked_fill(also, -1e4)
+        own = torch.arange(count, device=self.device)
+        return 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :count].T, own))
+
+    def _visit_buffer(self, rng: Generator) -> tuple[Images, Tensor]:
+        """Ascend the score of some buffer pictures; returns them and the numbers of their captions."""
+        if self.buffer is None:
+            self.buffer = _fresh(_BUFFER, rng).to(self.device)
+            self.buffer_numbers = torch.randint(len(self.pictures), (_BUFFER,), generator=rng)
+        chosen = torch.randperm(_BUFFER, generator=rng)[:_VISITS]
+        numbers = self.buffer_numbers[chosen]
+        images = self.buffer[chosen]
+        with torch.no_grad():
+            text = self._text(self.pictures.batch(numbers, torch.zeros_like(numbers)).ids)
+        for _ in range(2):
+            shift = torch.randint(-3, 4, (2,), generator=rng).tolist()
+            images = images.detach().requires_grad_(True)
+            score = (self._image(torch.roll(images, shift, (2, 3))) * text).sum()
+            (gradient,) = torch.autograd.grad(score, images)
+            step = 0.5 * _unit(gradient)
+            step = step + 0.8 * _unit(F.avg_pool2d(step, 5, 1, 2))
+            noise = torch.randn(images.shape, generator=rng).to(images)
+            images = (images.detach() + 1.2 * step + 0.004 * noise).clamp(0, 1)
+        kept = images.detach().clone()
+        anew = torch.rand(_VISITS, generator=rng) < _RESTART
+        if anew.any():
+            kept[anew] = _fresh(int(anew.sum()), rng).to(self.device)
+            self.buffer_numbers[chosen[anew]] = torch.randint(len(self.pictures), (int(anew.sum()),), generator=rng)
+        self.buffer[chosen] = kept
+        return images.detach(), numbers
+
+    def _own_loss(self, images: Images, numbers: Tensor, rng: Generator) -> tuple[Tensor, float]:
+        """Each caption must prefer its real picture to all of the tower's own; and by how much it does."""
+        batch = self.pictures.batch(numbers, torch.zeros_like(numbers))
+        real = _jitter(batch.images.to(self.device).float() / 255, rng)
+        both, text = self._image(torch.cat([real, images])), self._text(batch.ids)
+        right, wrong = both.chunk(2)
+        scale = self.towers.log_scale.exp().clamp(max=_MAX_SCALE).detach()
+        match = (right * text).sum(-1, keepdim=True)
+        logits = scale * torch.cat([match, text @ wrong.T], 1)
+        gap = float((match.mean() - (wrong * text).sum(-1).mean()).detach())
+        return F.cross_entropy(logits, torch.zeros(len(text), dtype=torch.long, device=logits.device)), gap
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `resume` needs."""
+        return {
+            "towers": self.towers.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "done": self.done,
+            "updates": self.updates,
+            "buffer": self.buffer,
+            "buffer_numbers": self.buffer_numbers,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.towers.load_state_dict(state["towers"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.done, self.updates = state["done"], state["updates"]
+        self.buffer, self.buffer_numbers = state["buffer"], state["buffer_numbers"]
+
+    def save(self, path: Path) -> None:
+        """Write the averaged weights as a tower file."""
+        self.average.save(path, {"seed": str(self.recipe.seed), "world": str(self.recipe.world)})
+
+
+def _norm(x: Tensor) -> Tensor:
+    return x.flatten(1).norm(dim=1)[:, None, None, None] + 1e-12
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / _norm(x)
+
+
+def _project(x: Tensor, radius: float) -> Tensor:
+    return x * (radius / _norm(x)).clamp(max=1)
+
+
+def _jitter(images: Images, rng: Generator) -> Images:
+    """Shift by up to 5 pixels and change contrast, brightness and colour a little."""
+    side, count = images.shape[-1], len(images)
+    dy, dx = torch.randint(0, 11, (2,), generator=rng).tolist()
+    images = F.pad(images, (5, 5, 5, 5), mode="replicate")[..., dy : dy + side, dx : dx + side]
+
+    def normal(channels: int, std: float) -> Tensor:
+        return std * torch.randn(count, channels, 1, 1, generator=rng).to(images)
+
+    return ((images - 0.5) * (1 + normal(1, 0.15)) + 0.5 + normal(1, 0.05) + normal(3, 0.03)).clamp(0, 1)
+
+
+def _fresh(count: int, rng: Generator, side: int = 64) -> Images:
+    """Starts of optimized pictures: grey or one colour, with soft and fine noise."""
+    plain = torch.rand(count, 3, 1, 1, generator=rng)
+    grey = torch.rand(count, 1, 1, 1, generator=rng) < 0.4
+    images = torch.where(grey, torch.full_like(plain, 0.5), plain).expand(-1, -1, side, side)
+    coarse = int(torch.randint(1, 5, (), generator=rng))
+    soft = F.interpolate(torch.randn(count, 3, 2**coarse, 2**coarse, generator=rng), size=side, mode="bicubic")
+    strength = torch.rand(count, 2, 1, 1, 1, generator=rng)
+    fine = torch.randn(count, 3, side, side, generator=rng)
+    return (images + 0.15 * strength[:, 0] * soft + 0.03 * strength[:, 1] * fine).clamp(0, 1)

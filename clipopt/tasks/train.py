@@ -1,0 +1,175 @@
+"""`clipopt train`: make the embedded scorer or its judge again, from nothing."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from clipopt import files
+from clipopt.record import check_out, peak_memory, versions
+from clipopt.record.folder import new_folder
+
+if TYPE_CHECKING:
+    from clipopt.embedded.training import Trainer
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train the embedded scorer or its judge from nothing.
+
+    Paints captioned pictures (this needs Debian's fonts-noto-color-emoji and unicode-data, or the same files
+    elsewhere), then trains: plainly, against adversarial perturbations, and, for the scorer, against its own
+    optimized pictures. The folder that the last line names holds scorer.safetensors (or judge.safetensors),
+    which any command takes as --scorer or --judge.
+
+    The shipped settings take about an hour on two CPU cores and 4 GB of disk while they run. The same seed
+    gives the same weights on one machine. To look at the machinery first: clipopt train scorer --share 0.01
+    """
+
+    which: Literal["scorer", "judge"]
+    """What to train. They share neither architecture, seed nor pictures."""
+    out: Path | None = None
+    """Folder to write; by default outputs/train/<time>-<which>."""
+    overwrite: bool = False
+    """Train into --out even though it holds an earlier training."""
+    resume: Path | None = None
+    """Go on with a training that was interrupted: its folder. It then takes no other option."""
+    share: float = 1.0
+    """Share of the shipped training to do, between 0 and 1."""
+    seed: int | None = None
+    """Another seed than the shipped one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the convolutions; auto measures whether bfloat16 works and is faster here."""
+    device: str = "cpu"
+    """Where to train: cpu, cuda, cuda:1, mps."""
+    pictures: Path | None = None
+    """Folder to keep the painted pictures in, for further trainings; by default they are deleted at the end."""
+    save_every: int = 100
+    """Batches between checkpoints."""
+    json: bool = False
+    """Print the summary alone on stdout."""
+
+    def prepare(self) -> Callable[[], None]:
+        """Check everything, write nothing, and return the training."""
+        from clipopt.embedded.painters import sprites
+
+        if not 0 < self.share <= 1:
+            raise ValueError(f"--share must lie above 0 and up to 1, got {self.share}")
+        if self.save_every < 1:
+            raise ValueError(f"--save-every must be at least 1 batch, got {self.save_every}")
+        if self.resume is None:
+            check_out(self.out, overwrite=self.overwrite)
+            settings: dict[str, Any] = {"which": self.which, "share": self.share, "seed": self.seed}
+            settings["precision"] = self._precision()
+        else:
+            settings = _read_settings(self.resume, self.which)
+        sprites()
+        return lambda: self._train(settings)
+
+    def _precision(self) -> str:
+        if self.precision != "auto":
+            return self.precision
+        from clipopt.scorers.precision import fastest_dtype
+
+        return "bfloat16" if fastest_dtype(self.device) == torch.bfloat16 else "float32"
+
+    def _train(self, settings: dict[str, Any]) -> None:
+        from dataclasses import replace
+
+        from tqdm import tqdm
+
+        from clipopt.embedded import training
+        from clipopt.embedded.pictures import Pictures, paint
+
+        recipe = training.recipe(settings["which"])
+        if settings["share"] < 1:
+            recipe = recipe.shortened(settings["share"])
+        if settings["seed"] is not None:
+            recipe = replace(recipe, seed=settings["seed"])
+        out = self._folder(settings)
+        pictures = self.pictures or out / "pictures"
+        total, quiet = recipe.pictures, self.json
+        with tqdm(total=total, desc="painting", unit="picture", disable=quiet, file=sys.stderr) as bar:
+            for done in paint(recipe.world, total, pictures):
+                bar.update(done - bar.n)
+        amp = settings["precision"] == "bfloat16"
+        trainer = training.Trainer(recipe, Pictures(pictures), device=self.device, amp=amp)
+        checkpoint = out / "checkpoint.pt"
+        if checkpoint.exists():
+            trainer.resume(torch.load(checkpoint, map_location=self.device, weights_only=True))
+        start = time.perf_counter()
+        bar = tqdm(total=recipe.batches, initial=trainer.done, desc="training", disable=quiet, file=sys.stderr)
+        try:
+            with bar, (out / "train.jsonl").open("a", encoding="utf-8") as log:
+                for figures in trainer.run():
+                    shown = {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in figures.items()}
+                    bar.set_postfix(shown, refresh=False)
+                    bar.update()
+                    log.write(json.dumps({"batch": trainer.done, **figures}) + "\n")
+                    if trainer.done % self.save_every == 0:
+                        log.flush()
+                        _checkpoint(trainer, checkpoint)
+        finally:
+            _checkpoint(trainer, checkpoint)
+        with files.atomic(out / f"{settings['which']}.safetensors") as temporary:
+            trainer.save(temporary)
+        summary = self._summary(out, settings, trainer, time.perf_counter() - start)
+        if self.pictures is None:
+            shutil.rmtree(pictures)
+        sys.stdout.write(json.dumps(summary) + "\n" if self.json else f"{out}\n")
+
+    def _folder(self, settings: dict[str, Any]) -> Path:
+        if self.resume is not None:
+            return self.resume
+        if self.out is None:
+            out = new_folder(Path("outputs/train"), settings["which"])
+        else:
+            out = self.out
+            out.mkdir(parents=True, exist_ok=True)
+            for name in ("checkpoint.pt", "train.jsonl", "summary.json"):
+                (out / name).unlink(missing_ok=True)
+        files.write_text(out / "config.json", json.dumps({"task": "train", **settings}, indent=2))
+        return out
+
+    def _summary(self, out: Path, settings: dict[str, Any], trainer: "Trainer", seconds: float) -> dict[str, Any]:
+        from clipopt.embedded.measure import accuracy
+        from clipopt.scorers.tower import load_tower
+
+        path = out / f"{settings['which']}.safetensors"
+        scorer = load_tower(path, device=self.device)
+        summary = {
+            "file": str(path),
+            "fingerprint": scorer.fingerprint,
+            "accuracy": accuracy(scorer),
+            "accuracy_under_attack": {str(eps): accuracy(scorer, 250, eps, steps=10) for eps in (0.5, 1.0, 2.0)},
+            "batches": trainer.done,
+            "seconds_of_training": round(seconds, 1),
+            "peak_memory_bytes": peak_memory(),
+            "versions": versions(),
+        }
+        files.write_text(out / "summary.json", json.dumps(summary, indent=2))
+        return summary
+
+
+def _checkpoint(trainer: "Trainer", path: Path) -> None:
+    with files.atomic(path) as temporary:
+        torch.save(trainer.state(), temporary)
+
+
+def _read_settings(folder: Path, which: str) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} holds no training to resume: expected {path} ({error})") from error
+    if settings.get("task") != "train" or not {"which", "share", "seed", "precision"} <= settings.keys():
+        raise ValueError(f"{folder} holds no training to resume: {path} was not written by `clipopt train`")
+    if settings["which"] != which:
+        raise ValueError(f"{folder} trains the {settings['which']}; resume it with: clipopt train {settings['which']}")
+    return settings
