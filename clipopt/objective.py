@@ -1,0 +1,137 @@
+"""The common loss: views of a scene, scored against a target."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.autograd.function import once_differentiable
+
+from clipopt import losses
+from clipopt.augment import Augment, Draw, concat, rows
+from clipopt.scorers import Scorer, Target
+from clipopt.types import Images, Render, generator
+
+# Keeps the draws of the views apart from what else a run draws from a seed and a step, its cameras for example.
+_VIEWS = 1
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How far a scene is from a target, as a loss for `optimize`: the term "match", and one per penalty.
+
+    An item's match is the mean of the distance over its views. The gradient is gathered at the rendered images,
+    chunk by chunk, and handed back through the renderer once. So memory does not grow with the number of views,
+    and the gradient is that of the plain computation.
+
+    Attributes:
+        param: Returns the scene; a module of `clipopt.params`, for example.
+        scorer: Embeds the views; frozen.
+        target: What to match; one row of weights for each item, or one for all.
+        render: Maps (scene, rng) to images, as many for each item, those of one item together. None: the scene is
+            the images, one for each item.
+        augment: Makes the views of each image. None: each image is its only view.
+        distance: A distance of `clipopt.losses`, called with (embeddings, texts, weights).
+        penalties: Further terms by name: functions of the scene, already weighted.
+        seeds: A seed for each item, from which its views are drawn whatever its neighbours are. None: drawn from
+            the run's seed and the item's place.
+        chunk: Largest number of views that the scorer sees at once.
+
+    Raises:
+        ValueError: If `chunk` is not positive or a penalty is called "match"; when called, if images, weights and
+            seeds do not fit one another.
+    """
+
+    param: Callable[[], Any]
+    scorer: Scorer
+    target: Target
+    _: KW_ONLY
+    render: Render | None = None
+    augment: Augment | None = None
+    distance: Callable[[Tensor, Tensor, Tensor | None], Tensor] = losses.cosine
+    penalties: Mapping[str, Callable[[Any], Tensor]] = field(default_factory=dict)
+    seeds: Sequence[int] | None = None
+    chunk: int = 64
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1:
+            raise ValueError(f"chunk must be at least 1 view, got {self.chunk}")
+        if "match" in self.penalties:
+            raise ValueError('a penalty cannot be called "match", the name of the distance itself')
+
+    def __call__(self, step: int, rng: Generator) -> dict[str, Tensor]:
+        """The weighted terms of one step, each of shape (items,) or a scalar."""
+        scene = self.param()
+        images = scene if self.render is None else self.render(scene, rng)
+        terms = {"match": self._match(images, step, rng)}
+        return terms | {name: penalty(scene) for name, penalty in self.penalties.items()}
+
+    def _match(self, images: Images, step: int, rng: Generator) -> Tensor:
+        items = self._items(len(images))
+        per_image = 1 if self.augment is None else self.augment.views
+        per_item = len(images) // items * per_image
+        draw = self._draw(items, len(images) // items, step, rng)
+        weights = self.target.weights.expand(items, -1).repeat_interleave(per_item, 0)
+        wants_gradient = torch.is_grad_enabled() and images.requires_grad
+        gradient = torch.zeros_like(images)
+        distances = []
+        for some, views in _chunks(len(images), per_image, self.chunk):
+            part = images[some].detach().requires_grad_(wants_gradient)
+            seen = part if self.augment is None else self.augment.apply(part, rows(draw, views))
+            embeddings = self.scorer.encode_image(seen)
+            distance = self.distance(embeddings, self.target.embeddings, weights[views])
+            distances.append(distance.detach())
+            if wants_gradient:
+                gradient[some] += torch.autograd.grad(distance.sum() / per_item, part)[0]
+        match = torch.cat(distances).view(items, per_item).mean(dim=1)
+        handed: Tensor = _HandBack.apply(images, match, gradient)
+        return handed
+
+    def _items(self, images: int) -> int:
+        listed = len(self.target.weights)
+        if self.seeds is not None:
+            items = len(self.seeds)
+        else:
+            items = images if self.render is None else listed
+        if items == 0 or images % items or listed not in (1, items):
+            raise ValueError(
+                f"expected images for {items} items, as many for each, and weights for 1 or {items}, got {images} "
+                f"images and weights for {listed}"
+            )
+        return items
+
+    def _draw(self, items: int, images_per_item: int, step: int, rng: Generator) -> Draw:
+        if self.augment is None:
+            return {}
+        draws = []
+        for item in range(items):
+            keys = (rng.initial_seed(), item) if self.seeds is None else (self.seeds[item], step)
+            stream = generator(*keys, _VIEWS)
+            draws += [self.augment.sample(stream) for _ in range(images_per_item)]
+        return concat(draws)
+
+
+class _HandBack(torch.autograd.Function):
+    """Returns the match of each item, and on the way back the gradient at the images that belongs to it."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, match: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return match.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        spread = weight.repeat_interleave(len(gradient) // len(weight)).to(gradient)
+        return gradient * spread[:, None, None, None], None, None
+
+
+def _chunks(images: int, per_image: int, chunk: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of the images and of their views: several whole images, or some views of a single one."""
+    at_once = max(1, chunk // per_image)
+    for first in range(0, images, at_once):
+        last = min(first + at_once, images)
+        for start in range(first * per_image, last * per_image, max(chunk, 1)):
+            yield slice(first, last), slice(start, min(start + chunk, last * per_image))
