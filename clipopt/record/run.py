@@ -1,0 +1,329 @@
+"""A run: its life from the first file to the last."""
+
+import hashlib
+import json
+import math
+import os
+import shlex
+import time
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from clipopt import files
+from clipopt.record import results
+from clipopt.record.folder import FRAME, check_out, clear, new_folder, remove_temporary, slug
+from clipopt.record.machine import peak_memory, versions
+from clipopt.record.steps import Numbers, numbers, read_steps
+from clipopt.types import Images
+
+FORMAT = 1
+"""Of the folder: a run of another format cannot be resumed."""
+
+
+class Run:
+    """A run's folder. Make one with `Run.create` or `Run.resume`.
+
+    Attributes:
+        folder: where everything lands.
+        task: the command, for example "image".
+        config: the settings, as config.json holds them.
+        fingerprints: which models took part, name to fingerprint.
+        step: the number of steps done.
+        state: what was last given to `save` when resuming from a checkpoint, else None.
+    """
+
+    def __init__(self, folder: Path, written: str, checkpoint: Mapping[str, Any] | None, *, whole: bool) -> None:
+        record = json.loads(written)
+        self.folder = folder
+        self.task: str = record["task"]
+        self.config: dict[str, Any] = record["config"]
+        self.fingerprints: dict[str, str] = record["fingerprints"]
+        self.command: list[str] = record["command"]
+        self.versions: dict[str, str] = record["versions"]
+        self._digest = _digest(written)
+        checkpoint = checkpoint or {"step": 0, "seconds": 0.0, "peak_memory": 0, "frames": [], "state": None}
+        self.step: int = checkpoint["step"]
+        self.state: dict[str, Any] | None = checkpoint["state"]
+        self._frames: list[int] = checkpoint["frames"]
+        self._peak: int = checkpoint["peak_memory"] or 0
+        self._before: float = checkpoint["seconds"]
+        self._started = time.perf_counter()
+        self._loadable = False
+        self._whole = whole
+
+    @classmethod
+    def create(
+        cls,
+        out: Path | None,
+        task: str,
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        command: Sequence[str],
+        fingerprints: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> "Run":
+        """Start a run in a new folder.
+
+        Args:
+            out: the folder, exactly; None for outputs/<task>/<time>-<slug of name>, which is always new.
+            task: the command that runs.
+            name: what the folder is called after, for example the prompt.
+            config: every setting that is needed to repeat the run, of what JSON can hold (and paths).
+            command: the command line that started it, program first.
+            fingerprints: which models take part.
+            overwrite: let `out` hold files; those of an earlier run are deleted, all others stay.
+
+        Raises:
+            ValueError: `out` holds files and `overwrite` is off, or it cannot be written; nothing was written.
+            OSError: writing failed all the same.
+        """
+        record = {
+            "clipopt": FORMAT, "task": task, "config": config, "fingerprints": fingerprints or {},
+            "command": list(command), "created": time.strftime("%Y-%m-%d %H:%M:%S %z"), "versions": versions(),
+        }  # fmt: skip
+        written = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+        check_out(out, overwrite=overwrite)
+        folder = new_folder(Path("outputs") / task, slug(name)) if out is None else out
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "config.json"
+        if overwrite and path.is_file() and _is_run(path.read_text(encoding="utf-8", errors="replace")):
+            clear(folder)
+        files.write_text(folder / "steps.jsonl", "")
+        files.write_text(path, written)
+        return cls(folder, written, None, whole=True)
+
+    @classmethod
+    def resume(cls, folder: Path, task: str) -> "Run":
+        """Take up a run at its checkpoint; what came after the checkpoint is dropped and will be done again.
+
+        A run that was killed before its first checkpoint starts anew in its folder. Nothing is written before
+        the first `log`, `preview` or `save`.
+
+        Raises:
+            ValueError: no run of this task there, its checkpoint is damaged, or config.json is another than the
+                one that the checkpoint belongs to.
+        """
+        path = folder / "config.json"
+        if not path.is_file():
+            got = "a folder without config.json" if folder.is_dir() else "no folder"
+            raise ValueError(f"no run to resume in {folder}: expected the folder that a run named last, got {got}")
+        try:
+            written = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot read {path}: {error}") from error
+        if not _is_run(written):
+            raise ValueError(f"no run to resume in {folder}: its config.json is damaged, or no clipopt run wrote it")
+        record = json.loads(written)
+        if record["clipopt"] != FORMAT:
+            raise ValueError(
+                f"cannot resume {folder}: expected a run of format {FORMAT}, got {record['clipopt']!r}; "
+                "use the clipopt version that started it"
+            )
+        if record["task"] != task:
+            raise ValueError(
+                f"cannot resume {folder}: expected a run of `clipopt {task}`, got one of `clipopt {record['task']}`; "
+                f"use `clipopt {record['task']} --resume {shlex.quote(str(folder))}`"
+            )
+        if not os.access(folder, os.W_OK):
+            raise ValueError(f"cannot resume {folder}: the folder cannot be written; copy it to one that can")
+        run = cls(folder, written, _load(folder / "checkpoint.pt", _digest(written)), whole=False)
+        if run.state is not None and (now := versions()) != run.versions:
+            was = ", ".join(f"{k} {v}" for k, v in run.versions.items() if now.get(k) != v)
+            here = ", ".join(f"{k} {v}" for k, v in now.items() if run.versions.get(k) != v)
+            warnings.warn(
+                f"this run began with {was}, now {here}: it may not continue bit for bit", UserWarning, stacklevel=2
+            )
+        return run
+
+    def require(
+        self, *, config: Mapping[str, Any] | None = None, fingerprints: Mapping[str, str] | None = None
+    ) -> None:
+        """Check that settings and models are those of this run.
+
+        Raises:
+            ValueError: one is another; the message names it, the run's value and the one given.
+        """
+        for kind, given, own in (("setting", config, self.config), ("model", fingerprints, self.fingerprints)):
+            for key, value in json.loads(json.dumps(dict(given or {}), default=_plain)).items():
+                if key not in own or own[key] != value:
+                    raise ValueError(
+                        f"cannot continue {self.folder} with another {kind} {key}: expected {own.get(key)!r}, as the "
+                        f"run began, got {value!r}; give the same, or start a new run"
+                    )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the run has taken, those before it was resumed included."""
+        return self._before + time.perf_counter() - self._started
+
+    def log(
+        self,
+        index: int,
+        loss: Numbers,
+        terms: Mapping[str, Numbers],
+        *,
+        score: Numbers | None = None,
+        judge: Numbers | None = None,
+    ) -> None:
+        """Append step `index` to steps.jsonl: the loss, its terms, and where measured the scores, per item."""
+        self._repair()
+        line: dict[str, Any] = {"step": index, "seconds": round(self.seconds, 3), "loss": numbers(loss)[0]}
+        line["terms"] = {name: numbers(value) for name, value in terms.items()}
+        line |= {name: numbers(value) for name, value in (("score", score), ("judge", judge)) if value is not None}
+        with (self.folder / "steps.jsonl").open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+        self.step = index + 1
+
+    def preview(self, images: Images) -> None:
+        """Keep the items, as they are after `step` steps, as one frame of the film (at most 768 px)."""
+        self._repair()
+        columns = math.ceil(len(images) ** 0.5)
+        cell = min(max(images.shape[-2:]), 768 // columns)
+        frame = files.jpeg(files.sheet(images, columns=columns, cell=cell))
+        (self.folder / "previews").mkdir(exist_ok=True)
+        with files.atomic(self._frame(self.step)) as temporary:
+            temporary.write_bytes(frame)
+        self._frames = sorted({*self._frames, self.step})
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write the checkpoint: `state` is what the task needs to go on, as after `step` steps.
+
+        Args:
+            state: tensors, numbers, text, and lists and dictionaries of them, such as `state_dict()` gives.
+
+        Raises:
+            TypeError: `state` holds something else.
+        """
+        self._repair()
+        with (self.folder / "steps.jsonl").open("rb+") as file:
+            os.fsync(file.fileno())
+        checkpoint = {
+            "format": FORMAT, "run": self._digest, "step": self.step, "seconds": self.seconds,
+            "peak_memory": self._peak_memory(), "frames": self._frames, "state": dict(state),
+        }  # fmt: skip
+        with files.atomic(self.folder / "checkpoint.pt") as temporary:
+            torch.save(checkpoint, temporary)
+            if not self._loadable:  # once: what cannot be read back must show now, not when it is needed
+                try:
+                    torch.load(temporary, weights_only=True)
+                except Exception as error:
+                    raise TypeError(f"expected a state of tensors, numbers, text, lists and dicts: {error}") from error
+                self._loadable = True
+
+    def finish(
+        self,
+        *,
+        best: Images,
+        last: Images,
+        labels: Sequence[str],
+        scores: Mapping[str, Numbers],
+        status: Literal["done", "interrupted", "failed"] = "done",
+        reason: str = "",
+    ) -> dict[str, Any]:
+        """Write the results: pictures, film, summary.json and report.html. Can be done again after a resume.
+
+        Args:
+            best: the items at their best step, (b, 3, h, w); these are the result.
+            last: the items after the last step.
+            labels: what each item shows, for captions and for the text inside its PNG.
+            scores: columns of the score table, each with one number per item; "score" and "judge" first.
+            status: "interrupted" when it was stopped before its end, "failed" when it could not go on.
+            reason: why, in one line, where it is not done.
+
+        Returns:
+            What summary.json holds.
+        """
+        if len(best) != len(labels):
+            raise ValueError(f"expected one label per item ({len(best)}), got {len(labels)}")
+        table = {name: numbers(values) for name, values in scores.items()}
+        if wrong := [name for name, values in table.items() if len(values) != len(labels)]:
+            raise ValueError(
+                f"expected one number per item ({len(labels)}) in each score, not so in {', '.join(wrong)}"
+            )
+        self._repair()
+        if self._frames[-1:] != [self.step]:
+            self.preview(last)
+        frames = {step: path for step in self._frames if (path := self._frame(step)).is_file()}
+        summary = {
+            "status": status,
+            "reason": reason,
+            "task": self.task,
+            "folder": str(self.folder),
+            "items": list(labels),
+            "scores": table,
+            "steps": self.step,
+            "seconds": round(self.seconds, 2),
+            "peak_memory_bytes": self._peak_memory(),
+            "fingerprints": self.fingerprints,
+            "versions": versions(),
+        }
+        results.write_pictures(self.folder, best, last, labels, self.config)
+        results.write_film(self.folder, list(frames.values()))
+        results.write_page(
+            self.folder, summary, best, last,
+            config=self.config, command=self.command, frames=frames, log=read_steps(self.folder),
+        )  # fmt: skip
+        files.write_text(self.folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        return summary
+
+    def _peak_memory(self) -> int | None:
+        here = peak_memory()
+        return here if here is None else max(self._peak, here)
+
+    def _frame(self, step: int) -> Path:
+        return self.folder / "previews" / f"{step:06d}.jpg"
+
+    def _repair(self) -> None:
+        """Before the first write of a resumed run: drop the steps and frames after the checkpoint, and leftovers."""
+        if self._whole:
+            return
+        kept = [line for line in read_steps(self.folder) if line["step"] < self.step]
+        files.write_text(self.folder / "steps.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+        frames = {self._frame(step) for step in self._frames}
+        for path in (self.folder / "previews").glob("*"):
+            if FRAME.fullmatch(path.name) and path not in frames:
+                path.unlink()
+        remove_temporary(self.folder)
+        self._whole = True
+
+
+def _is_run(written: str) -> bool:
+    try:
+        record = json.loads(written)
+    except json.JSONDecodeError:
+        return False
+    return isinstance(record, dict) and {"clipopt", "task", "config", "fingerprints", "command"} <= record.keys()
+
+
+def _load(path: Path, digest: str) -> dict[str, Any] | None:
+    """Read a checkpoint, None where there is none."""
+    if not path.is_file():
+        return None
+    again = f"delete {path} to start this run again from step 0"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"{damaged} has another checksum")
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the checkpoint {path} is cut short or damaged ({reason}); {again}") from error
+    if checkpoint.get("run") != digest:
+        raise ValueError(f"{path.with_name('config.json')} was changed after {path.name}: restore it, or {again}")
+    return checkpoint
+
+
+def _digest(written: str) -> str:
+    return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"expected settings that JSON can hold, got {value!r}")
