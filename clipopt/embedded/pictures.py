@@ -64,7 +64,11 @@ def _paint_chunk(seed: int, chunk: int, count: int, folder: Path) -> None:
 def paint(seed: int, count: int, folder: Path, *, workers: int | None = None) -> Iterator[int]:
     """Paint `count` pictures of world `seed` into `folder`; yields how many stand there so far.
 
-    What an earlier call finished is kept. Raises ValueError where the font is missing.
+    What an earlier call finished is kept. The pictures do not depend on the number of workers (default: the
+    number of cores; 1 paints in this process).
+
+    Raises:
+        ValueError: the font is missing.
     """
     from clipopt.embedded.painters import sprites
 
@@ -74,6 +78,12 @@ def paint(seed: int, count: int, folder: Path, *, workers: int | None = None) ->
     missing = [n for n in range(len(sizes)) if not (folder / f"{n:04d}-images.npy").exists()]
     done = sum(size for n, size in enumerate(sizes) if n not in missing)
     yield done
+    if workers == 1:
+        for n in missing:
+            _paint_chunk(seed, n, sizes[n], folder)
+            done += sizes[n]
+            yield done
+        return
     with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
         jobs = {pool.submit(_paint_chunk, seed, n, sizes[n], folder): n for n in missing}
         for job in as_completed(jobs):

@@ -70,9 +70,9 @@ def recipe(which: str) -> Recipe:
     """The shipped settings of "scorer" and "judge", which share neither architecture, seed nor pictures."""
     if which == "scorer":
         phases: tuple[Phase, ...] = (
-            Phase("plain", 2400, 1.5e-3),
-            Phase("adversarial", 700, 1.2e-3, eps=2.0, replays=3),
-            Phase("buffer", 650, 8e-4, eps=2.0, replays=2, buffer=0.5),
+            Phase("plain", 1700, 1.5e-3),
+            Phase("adversarial", 500, 1.2e-3, eps=2.0, replays=3),
+            Phase("buffer", 450, 8e-4, eps=2.0, replays=2, buffer=0.5),
         )
         return Recipe(TowerConfig(vocabulary=vocabulary()), phases, seed=0, world=1)
     if which == "judge":
@@ -80,7 +80,7 @@ def recipe(which: str) -> Recipe:
             stem=4, widths=(96, 192, 320), depths=(1, 2, 1), activation="relu", sharp_pooling=False, dim=160,
             vocabulary=vocabulary(),
         )  # fmt: skip
-        phases = (Phase("plain", 2400, 1.5e-3), Phase("adversarial", 850, 1.2e-3, eps=1.5, replays=3))
+        phases = (Phase("plain", 1700, 1.5e-3), Phase("adversarial", 650, 1.2e-3, eps=1.5, replays=3))
         return Recipe(config, phases, seed=1, world=2)
     raise ValueError(f"expected 'scorer' or 'judge', got {which!r}")
 

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+
+from clipopt.embedded import painters
+from clipopt.embedded.captions import Scene, true_of
+from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, things
+from clipopt.embedded.painters import Painter, _shape, nearest_colour
+from clipopt.embedded.pictures import Pictures, paint
+from clipopt.types import generator
+
+
+def test_a_picture_depends_on_its_number_alone(plain_world):
+    first = [Painter(3).paint(i) for i in range(6)]
+    again = Painter(3)
+    for number in (5, 2, 0):
+        image, scene = again.paint(number)
+        assert np.array_equal(image, first[number][0])
+        assert scene == first[number][1]
+    assert not np.array_equal(first[0][0], Painter(4).paint(0)[0])
+
+
+def test_every_kind_of_scene_is_painted(plain_world):
+    scenes = [Painter(0).paint(i)[1] for i in range(300)]
+    assert {s.count for s in scenes} == {1, 2, 3, 4}
+    assert {s.relation for s in scenes} == {None, "beside", "over"}
+    assert {s.size for s in scenes} == {"small", "medium", "large"}
+    assert {s.place for s in scenes} == {None, *range(9)}
+    assert any(s.concept < len(things()) for s in scenes)
+
+
+def test_the_first_of_a_pair_is_left_or_above(plain_world):
+    painter, checked = Painter(1), 0
+    for number in range(400):
+        image, scene = painter.paint(number)
+        if scene.other is None or not scene.colour or not scene.other_colour or scene.colour == scene.other_colour:
+            continue
+        if min(scene.concept, scene.other) < len(things()):
+            continue
+        found = nearest_colour(image.astype(np.float32))
+        spots = [np.argwhere(found == COLOUR_NAMES.index(c)) for c in (scene.colour, scene.other_colour)]
+        if min(map(len, spots)) < 60:
+            continue
+        axis = 1 if scene.relation == "beside" else 0
+        first, second = (np.median(s[:, axis]) for s in spots)
+        assert first < second, (number, scene)
+        checked += 1
+    assert checked >= 5
+
+
+def test_the_background_is_as_named(plain_world):
+    painter = Painter(2)
+    right = []
+    for number in range(200):
+        image, scene = painter.paint(number)
+        if scene.background and scene.size == "small":
+            corners = image[[0, 0, -1, -1], [0, -1, 0, -1]].astype(np.float32)
+            right.append((nearest_colour(corners) == COLOUR_NAMES.index(scene.background)).mean())
+    assert len(right) > 10
+    assert np.mean(right) > 0.7
+
+
+def test_named_colours_are_their_own_nearest():
+    found = nearest_colour(np.array(list(COLOURS.values()), np.float32))
+    assert found.tolist() == list(range(len(COLOURS)))
+
+
+@pytest.mark.parametrize(("name", "share"), [("circle", np.pi / 4 * 0.96), ("rectangle", 0.48), ("triangle", 0.31)])
+def test_shapes_cover_what_geometry_says(name, share):
+    assert np.asarray(_shape(name)).mean() / 255 == pytest.approx(share, abs=0.02)
+
+
+def test_all_shapes_differ():
+    masks = [np.asarray(_shape(s, 64)).tobytes() for s in SHAPES]
+    assert len(set(masks)) == len(SHAPES)
+
+
+def test_tinting_recolours_the_main_colour_only(plain_world):
+    sprite = next(s for s in plain_world if s.colour == "red")
+    rgb, cover = sprite.place(40.0, 32.0, 32.0, 0.0, False, 64, np.array(COLOURS["blue"], np.float32))
+    inside = rgb[cover[..., 0] > 0.9]
+    assert (nearest_colour(inside) == COLOUR_NAMES.index("blue")).mean() > 0.95
+
+
+def test_painting_to_disk_goes_on_where_it_stopped(plain_world, tmp_path, monkeypatch):
+    from clipopt.embedded import pictures
+
+    monkeypatch.setattr(pictures, "CHUNK", 8)
+    assert list(paint(5, 20, tmp_path, workers=1)) == [0, 8, 16, 20]
+    removed = tmp_path / "0001-images.npy"
+    before = removed.read_bytes()
+    removed.unlink()
+    assert list(paint(5, 20, tmp_path, workers=1)) == [12, 20]
+    assert removed.read_bytes() == before
+    stored = Pictures(tmp_path)
+    assert len(stored) == 20
+    batch = stored.draw(16, generator(0))
+    assert batch.images.shape == (16, 3, 64, 64)
+    assert true_of(batch.said, batch.scenes).diagonal().all()
+    assert not true_of(batch.false, batch.scenes).diagonal().any()
+    expected = torch.from_numpy(Painter(5).paint(9)[0]).permute(2, 0, 1)
+    assert torch.equal(stored.images(torch.tensor([9]))[0], expected)
+
+
+def test_a_missing_font_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(painters, "FONT", tmp_path / "none.ttf")
+    with pytest.raises(ValueError, match="fonts-noto-color-emoji"):
+        painters._emoji()
+
+
+def test_scenes_have_nine_slots():
+    assert len(Scene(0).slots()) == 9

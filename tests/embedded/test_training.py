@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from clipopt.embedded import pictures
+from clipopt.embedded.captions import vocabulary
+from clipopt.embedded.pictures import Pictures, paint
+from clipopt.embedded.training import Phase, Recipe, Trainer, _fresh, _jitter, recipe
+from clipopt.scorers.tower import TowerConfig, load_tower
+from clipopt.types import generator
+
+CONFIG = TowerConfig(
+    widths=(8, 16), depths=(1, 1), stem=4, dim=16, text_width=16, text_layers=1, vocabulary=vocabulary()
+)
+PHASES = (
+    Phase("plain", 3, 2e-3),
+    Phase("adversarial", 3, 1e-3, eps=1.0, replays=2),
+    Phase("buffer", 3, 1e-3, eps=1.0, replays=2, buffer=0.5),
+)
+
+
+@pytest.fixture
+def painted(plain_world, tmp_path):
+    list(paint(0, 96, tmp_path / "pictures", workers=1))
+    return Pictures(tmp_path / "pictures")
+
+
+def weights(trainer):
+    return torch.cat([p.detach().flatten() for p in trainer.average.parameters()])
+
+
+def test_a_resumed_training_is_the_same_training(painted, tmp_path):
+    plan = Recipe(CONFIG, PHASES, seed=0, world=0, pictures=96, batch=16)
+    whole = Trainer(plan, painted, amp=False)
+    names = [figures["phase"] for figures in whole.run()]
+    assert names == ["plain"] * 3 + ["adversarial"] * 3 + ["buffer"] * 3
+    for stop in (2, 5, 8):
+        first = Trainer(plan, painted, amp=False)
+        for _ in first.run():
+            if first.done == stop:
+                break
+        torch.save(first.state(), tmp_path / "state.pt")
+        second = Trainer(plan, painted, amp=False)
+        second.resume(torch.load(tmp_path / "state.pt", weights_only=True))
+        list(second.run())
+        assert torch.equal(weights(second), weights(whole)), stop
+
+
+def test_seeds_decide_and_the_global_generator_does_not(painted):
+    def trained(seed):
+        trainer = Trainer(Recipe(CONFIG, PHASES[:1], seed, world=0, pictures=96, batch=16), painted, amp=False)
+        list(trainer.run())
+        return weights(trainer)
+
+    state = torch.get_rng_state()
+    one = trained(0)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(7)
+    assert torch.equal(trained(0), one)
+    assert not torch.equal(trained(1), one)
+
+
+def test_it_learns_what_it_sees(painted):
+    plan = Recipe(CONFIG, (Phase("plain", 60, 4e-3),), seed=0, world=0, pictures=96, batch=32)
+    losses = [float(figures["loss"]) for figures in Trainer(plan, painted, amp=False).run()]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_what_is_saved_is_a_scorer(painted, tmp_path):
+    trainer = Trainer(Recipe(CONFIG, PHASES[:1], 0, world=0, pictures=96, batch=16), painted, amp=False)
+    list(trainer.run())
+    trainer.save(tmp_path / "scorer.safetensors")
+    scorer = load_tower(tmp_path / "scorer.safetensors")
+    assert scorer.encode_text(["a red apple"]).norm(dim=-1) == pytest.approx(1, abs=1e-5)
+    assert scorer.unknown_words("a red zeppelin") == ["zeppelin"]
+
+
+def test_jitter_and_fresh_starts_stay_pictures():
+    images = torch.rand(4, 3, 64, 64, generator=generator(0))
+    for made in (_jitter(images, generator(1)), _fresh(4, generator(1))):
+        assert made.shape == images.shape
+        assert made.min() >= 0
+        assert made.max() <= 1
+
+
+def test_shipped_recipes_share_nothing():
+    scorer, judge = recipe("scorer"), recipe("judge")
+    assert scorer.seed != judge.seed
+    assert scorer.world != judge.world
+    assert scorer.config.widths != judge.config.widths
+    assert scorer.shortened(0.01).batches < scorer.batches / 50
+    with pytest.raises(ValueError, match="'scorer' or 'judge'"):
+        recipe("poet")
+
+
+def test_pictures_are_missed_politely(tmp_path):
+    with pytest.raises(ValueError, match="paints them first"):
+        Pictures(tmp_path)
+    assert pictures.CHUNK > 0

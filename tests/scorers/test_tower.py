@@ -1,0 +1,95 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from clipopt.scorers.tower import TowerConfig, Towers, TowerScorer, load_tower, words
+from clipopt.types import generator
+
+CONFIG = TowerConfig(
+    widths=(8, 16),
+    depths=(1, 1),
+    stem=4,
+    dim=12,
+    text_width=16,
+    text_layers=1,
+    context=6,
+    vocabulary=("a", "cat", "red"),
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.random.set_rng_state(generator(0).get_state())
+        towers = Towers(CONFIG)
+    towers.save(tmp_path / "tiny.safetensors", {"note": "a test"})
+    return tmp_path / "tiny.safetensors"
+
+
+def test_round_trip(path):
+    scorer = load_tower(path)
+    assert scorer.name == "tiny"
+    assert scorer.metadata["note"] == "a test"
+    assert scorer.towers.config == CONFIG
+    assert load_tower(path).fingerprint == scorer.fingerprint
+    assert not any(p.requires_grad for p in scorer.parameters())
+
+
+def test_padding_changes_nothing(path):
+    scorer = load_tower(path)
+    alone = scorer.encode_text(["cat"])
+    beside = scorer.encode_text(["cat", "a red cat a red cat"])[:1]
+    torch.testing.assert_close(alone, beside)
+
+
+def test_unknown_words_are_named_once_in_order(path):
+    scorer = load_tower(path)
+    assert scorer.unknown_words("A blue, BLUE zebra and a cat!") == ["blue", "zebra", "and"]
+    same = scorer.encode_text(["a zebra", "a giraffe"])
+    torch.testing.assert_close(same[0], same[1])
+
+
+def test_a_prompt_without_words_is_still_a_row(path):
+    assert load_tower(path).encode_text(["!!!"]).isfinite().all()
+
+
+def test_words():
+    assert words("A T-shirt, 12:30!") == ["a", "t", "shirt", "12", "30"]
+
+
+def test_logits_are_scaled_cosines(path):
+    scorer = load_tower(path)
+    image = scorer.encode_image(torch.rand(2, 3, 64, 64, generator=generator(1)))
+    text = scorer.encode_text(["a cat", "red"])
+    torch.testing.assert_close(scorer.logits(image, text), scorer.towers.log_scale.exp() * image @ text.T)
+
+
+def test_the_fingerprint_follows_the_weights(path, tmp_path):
+    before = load_tower(path).fingerprint
+    towers = load_tower(path).towers
+    with torch.no_grad():
+        towers.image.stem.bias += 0.1
+    towers.save(tmp_path / "other.safetensors")
+    assert load_tower(tmp_path / "other.safetensors").fingerprint != before
+
+
+def test_is_a_module_that_moves(path):
+    assert isinstance(load_tower(path, device="cpu"), TowerScorer)
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors here"])
+def test_broken_files_are_refused(tmp_path, content):
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(content)
+    with pytest.raises(ValueError, match="no readable safetensors"):
+        load_tower(broken)
+
+
+def test_other_files_are_refused(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", metadata={"a": json.dumps(1)})
+    with pytest.raises(ValueError, match="holds no clipopt tower"):
+        load_tower(tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="no such scorer file"):
+        load_tower(tmp_path / "y.safetensors")
