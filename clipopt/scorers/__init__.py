@@ -1,0 +1,11 @@
+"""Scorers: frozen models that say how well a picture and a text go together.
+
+`load_scorer` makes one from a name, a file or a model's id; `target` encodes what a run should match. Every one
+follows `Scorer`: pictures of any size in [0, 1] in, unit rows in float32 out, differentiable in the pictures.
+"""
+
+from clipopt.scorers.load import load_scorer
+from clipopt.scorers.protocol import Scorer
+from clipopt.scorers.target import Target, target
+
+__all__ = ["Scorer", "Target", "load_scorer", "target"]

@@ -1,0 +1,63 @@
+"""One name, one scorer: `load_scorer`."""
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+
+from clipopt.scorers.protocol import Scorer
+
+_EMBEDDED = {"embedded": "scorer.safetensors", "embedded-judge": "judge.safetensors"}
+
+
+def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Scorer:
+    """The scorer that `spec` names, frozen and ready on `device`.
+
+    Args:
+        spec: "embedded" or "embedded-judge", which come with the package; a .safetensors file that `clipopt train`
+            wrote; a local folder of a transformers CLIP or SigLIP model; or its id on the Hugging Face hub, such
+            as "openai/clip-vit-base-patch32".
+        device: A torch device, such as "cpu", "cuda" or "mps".
+        dtype: What a transformers model computes in: "float32", "bfloat16", or "auto" for bfloat16 where that is
+            faster. The small scorers always compute in float32.
+
+    Raises:
+        ValueError: if `spec` names nothing, or what it names is missing, incomplete or not supported.
+    """
+    place = _device(device)
+    if spec in _EMBEDDED or spec.endswith(".safetensors"):
+        return _load_tower(spec, place, dtype)
+    from clipopt.scorers.hub import hub_folder, is_hub_id
+    from clipopt.scorers.huggingface import load_huggingface
+
+    if spec and Path(spec).expanduser().is_dir():
+        return load_huggingface(Path(spec).expanduser(), device=place, dtype=dtype)
+    if is_hub_id(spec):
+        return load_huggingface(hub_folder(spec), name=spec, device=place, dtype=dtype)
+    raise ValueError(
+        f"unknown scorer {spec!r}: expected embedded, embedded-judge, a .safetensors file from `clipopt train`, the "
+        "folder of a CLIP or SigLIP model, or a hub id such as openai/clip-vit-base-patch32"
+    )
+
+
+def _load_tower(spec: str, device: torch.device, dtype: str) -> Scorer:
+    from clipopt.scorers.tower import load_tower
+
+    if dtype not in ("auto", "float32"):
+        raise ValueError(f"the small scorers compute in float32, got dtype {dtype!r}: use auto or float32")
+    if spec not in _EMBEDDED:
+        return load_tower(Path(spec).expanduser(), device=str(device))
+    with as_file(files("clipopt") / "embedded" / "weights" / _EMBEDDED[spec]) as path:
+        if not path.is_file():
+            raise ValueError(f"this installation lacks {_EMBEDDED[spec]}, the weights of {spec}: install clipopt again")
+        return load_tower(path, name=spec, device=str(device))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"cannot use device {name!r}: {reason}") from error
+    return device

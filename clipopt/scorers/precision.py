@@ -1,0 +1,115 @@
+"""Which number format a scorer computes in: measured on this machine, not assumed."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+#: bfloat16 costs digits; below this factor over float32 it is not worth them.
+WORTHWHILE = 1.2
+_TIMEOUT_S = 60.0
+
+# The linear layer of a ViT-B/32 on 8 pictures. Prints how much faster bfloat16 is, and fails where it is wrong.
+_PROBE = """
+import sys, time, torch
+torch.set_num_threads(int(sys.argv[1]))
+x = torch.linspace(-1, 1, 400 * 768).view(400, 768)
+w = torch.linspace(1, -2, 768 * 3072).view(768, 3072).cos()
+def seconds(dtype):
+    a, b = x.to(dtype), w.to(dtype)
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        product = a @ b
+        times.append(time.perf_counter() - start)
+    return min(times), product.float()
+exact, reference = seconds(torch.float32)
+short, product = seconds(torch.bfloat16)
+if not (product - reference).norm() < 0.02 * reference.norm():
+    sys.exit("bfloat16 matmul is wrong")
+print(exact / short)
+"""
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format for a frozen model on `device`.
+
+    Args:
+        name: "auto" for bfloat16 where it is worthwhile and float32 elsewhere, or one of the two.
+        device: Where the model will run.
+
+    Raises:
+        ValueError: if `name` is something else, or bfloat16 does not run there.
+    """
+    if name not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"unknown dtype {name!r}: expected auto, float32 or bfloat16")
+    if name == "float32" or device.type not in ("cpu", "cuda"):
+        return torch.float32 if name != "bfloat16" else torch.bfloat16
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast or name == "bfloat16" else torch.float32
+    factor = cpu_speedup()
+    if factor is None and name == "bfloat16":
+        raise ValueError("bfloat16 does not work on this processor with this torch: use dtype float32")
+    return torch.bfloat16 if name == "bfloat16" or (factor or 0.0) >= WORTHWHILE else torch.float32
+
+
+def cpu_speedup() -> float | None:
+    """How many times faster a bfloat16 matmul is than a float32 one on this processor; None if it does not work.
+
+    Measured once in a child process, because torch dies of an illegal instruction on some virtual machines, and
+    kept in the user's cache folder for this processor, torch release and number of threads.
+    """
+    cache = _cache_folder() / "bfloat16.json"
+    key = _machine()
+    known = _read(cache)
+    if key in known:
+        return known[key]
+    command = [sys.executable, "-c", _PROBE, str(torch.get_num_threads())]
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        factor = float(child.stdout) if child.returncode == 0 else None
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None  # says nothing about the processor, so it is not kept
+    _write(cache, {**known, key: factor})
+    return factor
+
+
+def _machine() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+        processor = "".join(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part")))
+    except OSError:
+        processor = platform.processor()
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA", "")  # a user's way around the crash changes the answer
+    parts = (platform.machine(), processor, isa, torch.__version__, str(torch.get_num_threads()))
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipopt"
+
+
+def _read(cache: Path) -> dict[str, float | None]:
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write(cache: Path, known: dict[str, float | None]) -> None:
+    """Atomically; a cache folder that cannot be written costs the next run two seconds, nothing else."""
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=cache.parent, delete=False, encoding="utf-8") as file:
+            json.dump(known, file)
+        Path(file.name).replace(cache)
+    except OSError:
+        return

@@ -1,0 +1,39 @@
+"""What every scorer can do, whatever model is behind it."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A frozen model that knows how well a picture and a text go together.
+
+    It owns its resize, normalisation, tokenizer, precision, scale and bias: pictures go in as RGB in [0, 1], of
+    any size, and embeddings come out as unit rows in float32, independent of their neighbours in the batch.
+
+    Attributes:
+        name: What a person calls it: the spec it was loaded by, or the name of its file.
+        image_size: Side in pixels of the square that it sees; more detail than that is lost on it.
+        head: How it was trained to read its logits: "softmax" over the candidates, or an independent "sigmoid".
+        fingerprint: Short hash of specification and weights. Embeddings of equal fingerprints can be compared.
+    """
+
+    name: str
+    image_size: int
+    head: Literal["softmax", "sigmoid"]
+    fingerprint: str
+
+    def encode_image(self, images: Float[Tensor, "b 3 _ _"]) -> Float[Tensor, "b d"]:
+        """Unit rows of pictures in [0, 1], differentiable in them."""
+        ...
+
+    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Unit rows of texts, without gradient."""
+        ...
+
+    def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
+        """What the scorer's head turns into probabilities: scale * cosine + bias."""
+        ...
