@@ -86,10 +86,9 @@ def test_never_anything_but_the_text_or_a_value_error(argument: str):
 def test_nothing_after_a_brace_crashes(argument: str):
     try:
         prompt = parse_prompt(argument)
-    except ValueError as error:
-        assert str(error).isascii()
-    else:
-        assert prompt == json.loads(argument)
+    except ValueError:
+        return
+    assert prompt == json.loads(argument)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
