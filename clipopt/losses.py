@@ -5,8 +5,6 @@ A distance compares unit rows: `distance(image (b, d), text (n, d), weights) -> 
 weight repels.
 """
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -166,4 +164,6 @@ def _weigh(distances: Float[Tensor, "b n"], weights: Weights) -> Float[Tensor, "
 
 
 def _direction(difference: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-    return difference / torch.sqrt(difference.square().sum(dim=1, keepdim=True) + math.pow(_DIRECTION_EPS, 2))
+    length = torch.sqrt(difference.square().sum(dim=1, keepdim=True) + _DIRECTION_EPS * _DIRECTION_EPS)
+    unit: Tensor = difference / length
+    return unit

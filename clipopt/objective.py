@@ -85,19 +85,18 @@ class Matching:
             if wants_gradient:
                 gradient[some] += torch.autograd.grad(distance.sum() / per_item, part)[0]
         match = torch.cat(distances).view(items, per_item).mean(dim=1)
-        handed: Tensor = _HandBack.apply(images, match, gradient)
+        handed: Tensor = _HandBack.apply(images, match, gradient)  # type: ignore[no-untyped-call]
         return handed
 
     def _items(self, images: int) -> int:
         listed = len(self.target.weights)
-        if self.seeds is not None:
-            items = len(self.seeds)
-        else:
-            items = images if self.render is None else listed
-        if items == 0 or images % items or listed not in (1, items):
+        unseeded = images if self.render is None else listed
+        items = unseeded if self.seeds is None else len(self.seeds)
+        fits = images == items if self.render is None else items > 0 and images % items == 0
+        if not fits or listed not in (1, items):
             raise ValueError(
-                f"expected images for {items} items, as many for each, and weights for 1 or {items}, got {images} "
-                f"images and weights for {listed}"
+                f"expected as many images for each of {items} items (one, where nothing is rendered) and weights for "
+                f"1 or {items} items, got {images} images and weights for {listed}"
             )
         return items
 

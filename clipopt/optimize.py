@@ -72,7 +72,7 @@ def optimize(
             with torch.enable_grad():
                 terms = loss(index, generator(seed, index))
                 total = _total(terms, index)
-                total.backward()  # type: ignore[no-untyped-call]
+                total.backward()
             _check_gradients(parameters, index)
             if not evaluations:
                 evaluations.append((total.detach(), {name: term.detach() for name, term in terms.items()}))

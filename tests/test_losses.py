@@ -54,7 +54,7 @@ def test_spherical_gradient_length_is_the_angle():
         image = (math.cos(angle) * text + math.sin(angle) * side).requires_grad_()
         (slope,) = torch.autograd.grad(losses.spherical(image, text).sum(), image)
         along = slope - (slope * image).sum() * image
-        assert math.isclose(float(along.norm()), angle, rel_tol=1e-6)
+        assert math.isclose(along.norm().item(), angle, rel_tol=1e-6)
 
 
 def test_softmax_is_cross_entropy():

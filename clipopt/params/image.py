@@ -116,7 +116,7 @@ class Pyramid(nn.Module):
         return torch.sigmoid(self._decode())
 
     def _decode(self) -> Tensor:
-        image = self.gains[0] * self.levels[0]
+        image: Tensor = self.gains[0] * self.levels[0]
         for gain, level in zip(self.gains[1:], self.levels[1:], strict=True):
             smooth = F.interpolate(image, level.shape[-2:], mode="bilinear")
             image = torch.add(smooth, level, alpha=gain)
@@ -186,7 +186,8 @@ class Fourier(nn.Module):
     def _decode(self) -> Tensor:
         spectrum = torch.view_as_complex(self.spectrum) * self.scale
         opponent = torch.fft.irfft2(spectrum, s=(self.height, self.width), norm="ortho")
-        return (self.axes.T @ opponent.flatten(2)).view_as(opponent)
+        logits: Tensor = self.axes.T @ opponent.flatten(2)
+        return logits.view_as(opponent)
 
 
 def _amplitudes(height: int, width: int, decay: float) -> Tensor:

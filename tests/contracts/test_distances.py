@@ -95,7 +95,7 @@ def test_one_small_step_raises_the_cosine_and_a_negative_weight_lowers_it(distan
     if distance is from_source:
         change = text - units(1, 97)
         before, after = (image * change).sum(), (moved * change).sum()
-    assert sign * float(after - before) > 1e-4
+    assert sign * (after - before).item() > 1e-4
 
 
 @every
