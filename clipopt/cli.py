@@ -8,7 +8,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -29,6 +29,7 @@ Exit status: 0 done, 2 bad input (nothing was written), 130 interrupted (saved, 
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Settings(Protocol):
     """What a task's dataclass can do."""
 

@@ -24,7 +24,7 @@ def parse_size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def require_positive(**numbers: float) -> None:
+def require_positive(**numbers: int | float) -> None:
     """Check that every number is finite and above 0; the keywords are the options' names.
 
     Raises:
@@ -52,7 +52,7 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def require_memory(needed: float, device: torch.device, what: str) -> None:
+def require_memory(needed: int | float, device: torch.device, what: str) -> None:
     """Check that `needed` bytes are fewer than the device has.
 
     Raises:
@@ -75,6 +75,6 @@ def _memory(device: torch.device) -> int | None:
         return None
 
 
-def _amount(number: float) -> str:
+def _amount(number: int | float) -> str:
     power = min(max(0, math.floor(math.log10(max(number, 1)) / 3)), 6)
     return f"{number / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB')[power]}"

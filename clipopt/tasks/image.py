@@ -168,7 +168,7 @@ class Image:
         return [with_negatives(prompt, self.negative) for prompt in prompts]
 
     def _check_words(self, prompts: list[dict[str, float]], scorer: Scorer, judge: Scorer | None) -> Scorer | None:
-        """Warn about words that a scorer of a small vocabulary lacks; returns the judge, or None where it lacks some."""
+        """Warn about words that the scorer lacks; returns the judge, or None where it lacks some itself."""
         if lacked := _unknown_words(scorer, prompts):
             sys.stderr.write(
                 f"clipopt: warning: the scorer {self.scorer} does not know {_quoted(lacked)}: expect nothing of it. "
