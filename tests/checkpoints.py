@@ -106,7 +106,9 @@ def siglip2_tokenizer() -> Any:
 
 def _randomized(model_class: Any, config: Any, seed: int) -> Any:
     """Larger weights than a fresh model's, whose embeddings all look alike."""
-    model = model_class(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = model_class(config)
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -1,4 +1,4 @@
-"""Model folders from the Hugging Face hub: from its cache, or downloaded; never a long wait without network."""
+"""Model folders: whether one is whole, and those of the Hugging Face hub, without a long wait where there is none."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def hub_folder(model_id: str) -> Path:
 
     try:
         folder = Path(snapshot_download(model_id, local_files_only=True))
-        if _is_complete(folder):
+        if not missing_files(folder):
             return folder
     except LocalEntryNotFoundError:
         pass
@@ -50,10 +50,16 @@ def hub_folder(model_id: str) -> Path:
         raise ValueError(f"cannot download {model_id}: {_line(error)}") from error
 
 
-def _is_complete(folder: Path) -> bool:
-    needed = ("|".join(_WEIGHTS), r"config\.json", r"(pre)?processor_config\.json", r"(tokenizer|vocab)\.json|.*\.model")
+def missing_files(folder: Path) -> list[str]:
+    """What `folder` lacks to be a whole model: without these, some libraries load something else in silence."""
+    needed = {
+        "config.json": r"config\.json",
+        "model.safetensors": "|".join(_WEIGHTS),
+        "preprocessor_config.json": r"(pre)?processor_config\.json",
+        "tokenizer.json": r"(tokenizer|vocab)\.json|.*\.model",
+    }
     names = [path.name for path in folder.iterdir()]
-    return all(any(re.fullmatch(pattern, name) for name in names) for pattern in needed)
+    return [file for file, pattern in needed.items() if not any(re.fullmatch(pattern, name) for name in names)]
 
 
 def _needed(model_id: str) -> list[str]:
@@ -69,8 +75,7 @@ def _needed(model_id: str) -> list[str]:
 
 def _answers(endpoint: str) -> bool:
     """Whether the hub is there. In a thread, because nothing else limits how long a name is looked up."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE") == "1":
         return False

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipopt.scorers.hub import missing_files
 from clipopt.scorers.precision import resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec
 from clipopt.types import Embeddings, Images
@@ -135,6 +136,8 @@ def load_huggingface(
     """
     name = name or folder.name
     device = torch.device(device)
+    if missing := missing_files(folder):
+        raise ValueError(f"{folder} has no {' and no '.join(missing)}: expected a whole CLIP or SigLIP model")
     kind = _model_type(folder)
     if kind not in MODEL_TYPES:
         raise ValueError(f"{name} is a {kind} model: expected one of {', '.join(MODEL_TYPES)}")
@@ -162,16 +165,14 @@ def load_huggingface(
         if bars:
             logging.enable_progress_bar()
     if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise ValueError(f"the weights of {name} lack {len(missing)} tensors, {missing[0]} first: copy them again")
+        keys = sorted(report["missing_keys"])
+        raise ValueError(f"the weights of {name} lack {len(keys)} tensors, {keys[0]} first: copy them again")
     return HuggingFaceScorer(model, tokenizer, spec, name=name, dtype=number_format).to(device)
 
 
 def _model_type(folder: Path) -> str:
     try:
         return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
-    except FileNotFoundError:
-        raise ValueError(f"{folder} has no config.json: expected the folder of a transformers model") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"cannot read a model type from {folder / 'config.json'}: {error!r}") from error
 

@@ -1,4 +1,4 @@
-"""Which number format a scorer computes in: measured on this machine, not assumed."""
+"""Which number format to compute in: measured on this machine, not assumed."""
 
 import hashlib
 import json
@@ -37,27 +37,35 @@ print(exact / short)
 """
 
 
-def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number format for a frozen model on `device`.
+def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
+    """The number format that a person asked for, on `device`.
 
     Args:
-        name: "auto" for bfloat16 where it is worthwhile and float32 elsewhere, or one of the two.
+        name: "auto" for the fastest, "float32" or "bfloat16".
         device: Where the model will run.
 
     Raises:
-        ValueError: if `name` is something else, or bfloat16 does not run there.
+        ValueError: if `name` is something else, or bfloat16 does not work there.
     """
-    if name not in ("auto", "float32", "bfloat16"):
+    if name == "auto":
+        return fastest_dtype(device)
+    if name == "float32":
+        return torch.float32
+    if name != "bfloat16":
         raise ValueError(f"unknown dtype {name!r}: expected auto, float32 or bfloat16")
-    if name == "float32" or device.type not in ("cpu", "cuda"):
-        return torch.float32 if name != "bfloat16" else torch.bfloat16
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if fast or name == "bfloat16" else torch.float32
-    factor = cpu_speedup()
-    if factor is None and name == "bfloat16":
+    if torch.device(device).type == "cpu" and cpu_speedup() is None:
         raise ValueError("bfloat16 does not work on this processor with this torch: use dtype float32")
-    return torch.bfloat16 if name == "bfloat16" or (factor or 0.0) >= WORTHWHILE else torch.float32
+    return torch.bfloat16
+
+
+def fastest_dtype(device: torch.device | str) -> torch.dtype:
+    """bfloat16 where that is worthwhile for matrix products, otherwise float32."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        worthwhile = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        worthwhile = kind == "cpu" and (cpu_speedup() or 0.0) >= WORTHWHILE
+    return torch.bfloat16 if worthwhile else torch.float32
 
 
 def cpu_speedup() -> float | None:

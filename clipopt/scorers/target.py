@@ -42,7 +42,7 @@ def target(scorer: Scorer, prompts: Item | Sequence[Item]) -> Target:
         ValueError: if a prompt or an item is empty, a weight is not finite, all weights of an item are 0, or a
             picture has another shape.
     """
-    items = [_weigh(item) for item in (prompts if _is_several(prompts) else [prompts])]
+    items = [_weigh(item) for item in ([prompts] if isinstance(prompts, str | Tensor | Mapping) else prompts)]
     if not items:
         raise ValueError("no prompts: expected at least one text or picture")
     distinct = list(dict.fromkeys(prompt for item in items for prompt in item))
@@ -55,10 +55,6 @@ def target(scorer: Scorer, prompts: Item | Sequence[Item]) -> Target:
     embeddings = torch.stack([rows[prompt] for prompt in distinct])
     weights = torch.tensor([[item.get(prompt, 0.0) for prompt in distinct] for item in items])
     return Target(embeddings, weights.to(embeddings))
-
-
-def _is_several(prompts: Item | Sequence[Item]) -> bool:
-    return not isinstance(prompts, str | Tensor | Mapping)
 
 
 def _weigh(item: Item) -> dict[Prompt, float]:

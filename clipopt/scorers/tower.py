@@ -196,7 +196,8 @@ class TowerScorer(nn.Module):
 
     def __init__(self, towers: Towers, name: str, fingerprint: str, metadata: dict[str, str] | None = None) -> None:
         super().__init__()
-        self.towers = towers.eval().requires_grad_(False)
+        self.towers = towers.requires_grad_(False)
+        self.eval()
         self.name = name
         self.fingerprint = fingerprint
         self.metadata = metadata or {}
