@@ -184,7 +184,7 @@ def check():
             return last
     return "empty"
 
-while kills < 30:
+while kills < 20 or (kills < 200 and not {"checkpoint.pt", "result.png"} <= seen):
     if "summary.json" in {path.name for path in folder.glob("*")}:
         import shutil
         shutil.rmtree(folder)
@@ -213,7 +213,7 @@ def test_killed_at_any_moment_it_is_resumable_and_nothing_is_half_written(whole,
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", KILLER, str(here.parent), str(here), str(tmp_path / "run"), "0.5"],
-        capture_output=True, text=True, timeout=120, env=environment, check=False,
+        capture_output=True, text=True, timeout=300, env=environment, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {"checkpoint.pt", "result.png"} <= set(json.loads(done.stdout)), "the kills missed most moments"

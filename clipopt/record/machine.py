@@ -23,5 +23,5 @@ def versions() -> dict[str, str]:
         own = version("clipopt")
     except PackageNotFoundError:
         own = "not installed"
-    machine = f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads"
+    machine = f"{platform.system()} {platform.machine()}, threads: {torch.get_num_threads()}"
     return {"clipopt": own, "torch": torch.__version__, "python": platform.python_version(), "machine": machine}

@@ -27,7 +27,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows. Every text may come from a user: the page escapes it."""
+    """What the page shows. Every text may come from a user: the page escapes it.
+
+    `results` stand large, beside them the film and `others`, or below them where there are several or one
+    `wide` sheet; `strip` is a row of small pictures; `scores` are the columns of a table with one row per label.
+    """
 
     title: str
     facts: Sequence[str]
@@ -35,8 +39,9 @@ class Report:
     others: Sequence[Picture] = ()
     strip: Sequence[Picture] = ()
     video: bytes | None = None
+    wide: bool = False
     log: Log = ()
-    scores: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    scores: Mapping[str, Sequence[float | int | None]] = field(default_factory=dict)
     labels: Sequence[str] = ()
     tables: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +70,7 @@ class Chart:
     y_ticks: Sequence[tuple[float, str]]
 
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 600, 260, 52, 590, 10, 232
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 600, 270, 58, 588, 10, 236
 
 
 def render(report: Report) -> str:
@@ -78,12 +83,12 @@ def render(report: Report) -> str:
     template = environment.from_string(resources("clipopt.record").joinpath("report.html").read_text(encoding="utf-8"))
     names = {"score": "scorer", "judge": "judge (never in the loss)"}
     scores = {name: [(row["step"], row[key]) for row in report.log if key in row] for key, name in names.items()}
-    terms = {"total": [(row["step"], [row["loss"]]) for row in report.log]}
+    terms = {"total": [(row["step"], [_per_item(row)]) for row in report.log]}
     for name in dict.fromkeys(name for row in report.log for name in row["terms"]):
         terms[name] = [(row["step"], row["terms"][name]) for row in report.log if name in row["terms"]]
     charts = [
         _chart("Scores", "higher is better; faint: each item, bold: their mean", scores),
-        _chart("Loss", "what was minimised, and its terms", terms),
+        _chart("Loss", "what was minimised, and its terms: the mean over the items", terms),
     ]
     video = b64encode(report.video).decode() if report.video else ""
     return template.render(
@@ -142,6 +147,12 @@ def _chart(title: str, note: str, series: Mapping[str, Sequence[tuple[int, Seque
     return Chart(
         title, note, lines, [(x(tick), f"{tick:g}") for tick in x_ticks], [(y(tick), f"{tick:.6g}") for tick in y_ticks]
     )
+
+
+def _per_item(row: Mapping[str, Any]) -> float | None:
+    """The loss of a step, which is a sum over the items, divided by their number."""
+    loss: float | None = row["loss"]
+    return None if loss is None else loss / max((len(values) for values in row["terms"].values()), default=1)
 
 
 def _mean(values: Sequence[float | int | None]) -> float | int | None:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from clipopt import files
-from clipopt.record.report import Log, Picture, Report, render, shown
+from clipopt.record.report import Log, Picture, Report, render
 from clipopt.types import Images
+
+MANY = 12
+"""More items than these are shown on one sheet."""
 
 
 def write_pictures(folder: Path, best: Images, last: Images, labels: Sequence[str], config: Mapping[str, Any]) -> None:
@@ -75,6 +78,7 @@ def write_page(
             Picture("last step", files.jpeg(last, longest=512)),
             *([Picture("start", frames[0].read_bytes())] if 0 in frames else []),
         ],
+        wide=len(summary["items"]) > MANY,
         strip=[
             Picture(f"step {step}", files.jpeg(files.load_image(frames[step]), longest=192)) for step in _spread(frames)
         ],
@@ -89,7 +93,7 @@ def write_page(
         },
         commands={
             "Repeat this run": shlex.join(command),
-            "Continue it where it was stopped": f"clipopt {summary['task']} --resume {shlex.quote(str(folder))}",
+            "Resume this run": f"clipopt {summary['task']} --resume {shlex.quote(str(folder))}",
         },
     )
     files.write_text(folder / "report.html", render(page))
@@ -118,14 +122,18 @@ def _results(summary: Mapping[str, Any], best: Images) -> list[Picture]:
     """The best of each item; of many items one sheet."""
     labels, scores = summary["items"], summary["scores"]
     known = [name for name in ("score", "judge") if name in scores]
-    details = [" · ".join(f"{name} {shown(scores[name][i])}" for name in known) for i in range(len(labels))]
-    if len(labels) > 12:
-        return [Picture("the best of each item", files.jpeg(files.sheet(best, labels, cell=160)))]
+    details = [" · ".join(f"{name} {_three(scores[name][i])}" for name in known) for i in range(len(labels))]
+    if len(labels) > MANY:
+        return [Picture("the best of each item", files.jpeg(files.sheet(best, labels, columns=6, cell=240)))]
     names = labels if len(labels) > 1 else ["best step"]
     return [
         Picture(name, files.jpeg(image[None], longest=768 if len(labels) == 1 else 512), detail)
         for name, image, detail in zip(names, best, details, strict=True)
     ]
+
+
+def _three(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
 
 
 def _spread(frames: Mapping[int, Path], count: int = 8) -> list[int]:
