@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(HELP)
         return DONE
     if command == "--version":
-        from importlib.metadata import version
+        from clipopt.record import versions
 
-        sys.stdout.write(f"clipopt {version('clipopt')}\n")
+        sys.stdout.write("".join(f"{name} {version}\n" for name, version in versions().items()))
         return DONE
     try:
         try:

@@ -114,7 +114,7 @@ class Best:
 
 
 class Drawing:
-    """Pictures in the making. `steps` is the bare loop; `run` adds the record, the best and the bar."""
+    """Pictures in the making: `draw` is the loop, `run` the loop with a record and a progress bar."""
 
     def __init__(
         self,
@@ -147,28 +147,31 @@ class Drawing:
     def _roughness(self, images: Images) -> PerItem:
         return self.plan.smooth * losses.total_variation(images)
 
-    def steps(self, start: int = 0) -> Iterator[Step]:
-        """The bare loop: yields after every step, `image()` then holds the pictures.
+    def draw(self, start: int = 0) -> Iterator[tuple[Step, dict[str, PerItem]]]:
+        """The loop: yields every step, with the scores of the items where it looked; `best` keeps the best of each.
 
         Raises:
             FloatingPointError: a term, a gradient or a picture is not finite; names the step.
         """
+        steps = self.plan.steps
+        look_every = max(1, steps // LOOKS)
         self._set_rate(start)
-        for step in optimize(self.loss, self.optimizer, steps=self.plan.steps, seed=self.plan.seed, start=start):
-            yield step
-            self._set_rate(step.index + 1)
+        for step in optimize(self.loss, self.optimizer, steps=steps, seed=self.plan.seed, start=start):
+            done = step.index + 1
+            yield step, self._look(done) if done % look_every == 0 or done == steps else {}
+            self._set_rate(done)
 
     def run(self, run: Run, *, quiet: bool = False) -> dict[str, Any]:
-        """The loop with everything around it; returns what summary.json holds.
+        """`draw` with a folder and a progress bar; returns what summary.json holds.
 
         Raises:
             KeyboardInterrupt: Ctrl-C, after the step in progress was finished and everything was saved.
-            FloatingPointError: as `steps`; the best pictures so far are in the folder.
+            FloatingPointError: as `draw`; the best pictures so far are in the folder.
         """
         from tqdm import tqdm
 
         steps, failure = self.plan.steps, None
-        look_every, frame_every = max(1, steps // LOOKS), max(1, steps // FRAMES)
+        frame_every = max(1, steps // FRAMES)
         with graceful_interrupt() as interrupted:
             if run.step == 0:
                 run.preview(self.pictures())
@@ -176,12 +179,10 @@ class Drawing:
             bar = tqdm(total=steps, initial=run.step, unit="step", disable=quiet, file=sys.stderr)
             saved = time.monotonic()
             try:
-                for step in self.steps(run.step):
-                    done = step.index + 1
-                    scores = self._look(done) if done % look_every == 0 or done == steps else {}
+                for step, scores in self.draw(run.step):
                     shown |= scores
                     run.log(step.index, step.loss, step.terms, score=scores.get("score"), judge=scores.get("judge"))
-                    if done % frame_every == 0:
+                    if run.step % frame_every == 0:
                         run.preview(self.pictures())
                     means = {name: f"{float(values.mean()):.3f}" for name, values in shown.items()}
                     bar.set_postfix(loss=f"{float(step.loss) / len(self.items):.3f}", **means, refresh=False)

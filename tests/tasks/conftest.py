@@ -7,7 +7,7 @@ import torch
 
 from clipopt.scorers.tower import TowerConfig, Towers
 
-WORDS = "a an the red green blue apple tree star fox snow text on in background".split()
+WORDS = "a an the red green blue apple tree star fox snow text on in background"
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             torch.manual_seed(seed)
             config = TowerConfig(
                 image_size=16, widths=(8, 16), depths=(1, 1), dim=16, text_width=16, text_layers=1,
-                vocabulary=tuple(WORDS),
+                vocabulary=tuple(WORDS.split()),
             )  # fmt: skip
             Towers(config).save(folder / f"{role}.safetensors")
         options += [f"--{role}", str(folder / f"{role}.safetensors")]

@@ -1,0 +1,104 @@
+"""The command itself: help, errors, exit statuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipopt import cli
+from clipopt.cli import main
+
+COMMANDS = ("image", "train", "eval")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture):
+    assert main([]) == main(["-h"]) == main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for command in COMMANDS:
+        assert f"  {command} " in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_teaches(command: str, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert not stop.value.code
+    out = capsys.readouterr().out
+    assert f"usage: clipopt {command}" in out
+    assert "--out" in out
+
+
+def test_help_loads_no_command_and_no_heavy_library():
+    root = str(Path(cli.__file__).parents[1])
+    script = (
+        f"import sys; sys.path.insert(0, {root!r}); from clipopt.cli import main; main(['--help']); "
+        "print(sorted({'clipopt.tasks', 'kornia', 'transformers', 'diffusers', 'tyro', 'jinja2'} & sys.modules.keys()))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_version(capsys: pytest.CaptureFixture):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("clipopt ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["paint"], "no command 'paint': expected image, train or eval"),
+        (["--verbose"], "no command '--verbose'"),
+        (["image", "a fox", "--stps", "3"], "--stps"),
+        (["image", "a fox", "--steps"], "--steps"),
+        (["image", "a fox", "--param", "oil"], "'pyramid'"),
+        (["train", "painter"], "painter"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], reason: str, capsys: pytest.CaptureFixture):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert reason in err
+    assert err.startswith("clipopt: ")
+    assert err.count("\n") == 1
+    assert not set(err) & set("│╭╰─")
+
+
+class _Task:
+    def __init__(self, failure: BaseException | None, at_work: bool) -> None:
+        self.failure, self.at_work = failure, at_work
+
+    def prepare(self):
+        if self.failure is not None and not self.at_work:
+            raise self.failure
+        return self.work
+
+    def work(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "at_work", "status", "said"),
+    [
+        (None, True, 0, ""),
+        (ValueError("expected a,\n  got b"), False, 2, "clipopt: expected a, got b\n"),
+        (PermissionError("no"), False, 2, "clipopt: no\n"),
+        (KeyboardInterrupt(), False, 130, ""),
+        (KeyboardInterrupt(), True, 130, ""),
+        (FloatingPointError("step 3: term 'match' is nan"), True, 1, "clipopt: step 3: term 'match' is nan\n"),
+        (OSError("disk full"), True, 1, "clipopt: disk full\n"),
+        (MemoryError(), True, 1, "clipopt: MemoryError\n"),
+    ],
+)
+def test_exit_status(failure, at_work, status, said, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli, "_parse", lambda command, arguments: _Task(failure, at_work))
+    assert main(["image"]) == status
+    assert capsys.readouterr() == ("", said)
+
+
+def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli, "_parse", lambda command, arguments: _Task(ValueError("a bug"), at_work=True))
+    with pytest.raises(ValueError, match="a bug"):
+        main(["image"])
