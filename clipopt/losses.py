@@ -139,7 +139,8 @@ def total_variation(images: Images) -> PerItem:
     """
     down = F.pad(images.diff(dim=-2), (0, 0, 0, 1))
     right = F.pad(images.diff(dim=-1), (0, 1, 0, 0))
-    return torch.linalg.vector_norm(torch.stack((down, right)), dim=0).flatten(1).mean(dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(torch.stack((down, right)), dim=0)
+    return lengths.flatten(1).mean(dim=1)
 
 
 def l2(images: Images, reference: Images) -> PerItem:
@@ -165,5 +166,4 @@ def _weigh(distances: Float[Tensor, "b n"], weights: Weights) -> Float[Tensor, "
 
 def _direction(difference: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
     length = torch.sqrt(difference.square().sum(dim=1, keepdim=True) + _DIRECTION_EPS * _DIRECTION_EPS)
-    unit: Tensor = difference / length
-    return unit
+    return difference / length

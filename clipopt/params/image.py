@@ -184,7 +184,7 @@ class Fourier(nn.Module):
         return torch.sigmoid(self._decode())
 
     def _decode(self) -> Tensor:
-        spectrum = torch.view_as_complex(self.spectrum) * self.scale
+        spectrum = torch.view_as_complex(self.spectrum * self.scale[..., None])
         opponent = torch.fft.irfft2(spectrum, s=(self.height, self.width), norm="ortho")
         logits: Tensor = self.axes.T @ opponent.flatten(2)
         return logits.view_as(opponent)
