@@ -57,8 +57,8 @@ def fit(images: Float[Tensor, "b 3 _ _"], spec: ImageSpec) -> Float[Tensor, "b 3
         height = width = spec.size
     for target in ((images.shape[-2], width), (height, width)):
         if target != images.shape[-2:]:
-            resized = F.interpolate(images, target, mode=spec.interpolation, antialias=spec.antialias)
-            images = resized + (resized.clamp(0, 1) - resized).detach()
+            images = F.interpolate(images, target, mode=spec.interpolation, antialias=spec.antialias)
+            images.detach().clamp_(0, 1)  # in place behind autograd's back, which needs no result of a resize
     top, left = (height - spec.crop) // 2, (width - spec.crop) // 2
     images = images[..., top : top + spec.crop, left : left + spec.crop]
     mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (spec.mean, spec.std))
