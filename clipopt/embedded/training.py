@@ -71,8 +71,8 @@ def recipe(which: str) -> Recipe:
     if which == "scorer":
         phases: tuple[Phase, ...] = (
             Phase("plain", 1700, 1.5e-3),
-            Phase("adversarial", 500, 1.2e-3, eps=2.0, replays=3),
-            Phase("buffer", 450, 8e-4, eps=2.0, replays=2, buffer=0.5),
+            Phase("adversarial", 600, 1.2e-3, eps=2.0, replays=3),
+            Phase("buffer", 500, 8e-4, eps=2.0, replays=2, buffer=0.5),
         )
         return Recipe(TowerConfig(vocabulary=vocabulary()), phases, seed=0, world=1)
     if which == "judge":

@@ -1,0 +1,75 @@
+import json
+
+import pytest
+import torch
+
+from clipopt.cli import main
+from clipopt.embedded import training
+from clipopt.embedded.captions import vocabulary
+from clipopt.embedded.training import Phase, Recipe, Trainer
+from clipopt.scorers.tower import TowerConfig, load_tower
+from clipopt.tasks import train
+
+CONFIG = TowerConfig(
+    widths=(8, 16), depths=(1, 1), stem=4, dim=16, text_width=16, text_layers=1, vocabulary=vocabulary()
+)
+
+
+@pytest.fixture
+def here(plain_world, tmp_path, monkeypatch):
+    phases = (Phase("plain", 4, 2e-3), Phase("buffer", 3, 1e-3, eps=1.0, replays=2, buffer=0.5))
+    monkeypatch.setattr(training, "recipe", lambda which: Recipe(CONFIG, phases, 0, world=0, pictures=64, batch=16))
+    monkeypatch.setattr(train, "MEASURED", 40)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+COMMON = ["train", "scorer", "--workers", "1", "--precision", "float32"]
+
+
+def test_it_trains_measures_and_cleans_up(here, capsys):
+    assert main([*COMMON, "--out", "run", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["batches"] == 7
+    assert 0 <= summary["accuracy"] <= 1
+    assert set(summary["accuracy_under_attack"]) == {"0.5", "1.0", "2.0"}
+    assert load_tower(here / "run" / "scorer.safetensors").fingerprint == summary["fingerprint"]
+    assert not (here / "run" / "pictures").exists()
+    assert len((here / "run" / "train.jsonl").read_text().splitlines()) == 7
+
+
+def test_killed_and_resumed_it_ends_in_the_same_weights(here, monkeypatch):
+    assert main([*COMMON, "--out", "whole", "--pictures", "painted"]) == 0
+
+    def dies(self, phase, index, whole=Trainer._batch):
+        if self.done == 5:
+            raise KeyboardInterrupt
+        return whole(self, phase, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_batch", dies)
+        assert main([*COMMON, "--out", "cut", "--pictures", "painted"]) == 130
+    assert not (here / "cut" / "scorer.safetensors").exists()
+    assert main([*COMMON, "--resume", "cut", "--pictures", "painted"]) == 0
+    whole, cut = (load_tower(here / name / "scorer.safetensors") for name in ("whole", "cut"))
+    for one, other in zip(whole.parameters(), cut.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert (here / "painted").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--share", "0"], "--share"),
+        (["--share", "2"], "--share"),
+        (["--save-every", "0"], "--save-every"),
+        (["--resume", "nowhere"], "no training to resume"),
+        (["--device", "abacus"], "abacus"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(here, capsys, options, said):
+    assert main([*COMMON, *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(here.iterdir())
