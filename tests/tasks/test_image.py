@@ -290,7 +290,7 @@ def test_not_finite_keeps_the_best_and_names_step_and_term(
         ([PROMPT, "--size", "256x0"], "--size"),
         ([PROMPT, "--size", "-5"], "--size"),
         ([PROMPT, "--size", "large"], "--size"),
-        ([PROMPT, "--size", "1000000"], "192 TB of memory"),
+        ([PROMPT, "--size", "1000000"], "288 TB of memory"),
         ([PROMPT, "--seeds", "1000000"], "TB of memory"),
         ([PROMPT, "--device", "abacus"], "abacus"),
         ([PROMPT, "--out", "words.txt"], "words.txt"),
