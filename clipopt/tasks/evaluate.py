@@ -109,8 +109,9 @@ class Evaluate:
         out = new_folder(Path("outputs/eval"), self.task) if self.out is None else self.out
         out.mkdir(parents=True, exist_ok=True)
         _write_pictures(out, images, asked, readings)
+        shares = {name: _by_group(order, r) for name, r in readings.items()}
         summary = {
-            "r_precision": {name: _by_group(order, r) for name, r in readings.items()},
+            "r_precision": shares,
             "captions": len(bank()),
             "pictures": len(asked),
             "seconds": round(seconds, 1),
@@ -124,7 +125,7 @@ class Evaluate:
         if self.json:
             sys.stdout.write(json.dumps(summary) + "\n")
             return
-        for name, groups in summary["r_precision"].items():
+        for name, groups in shares.items():
             low, high = groups["all"]["interval"]
             sys.stdout.write(f"R-Precision@1 by the {name}: {groups['all']['share']:.1%} [{low:.1%}, {high:.1%}]\n")
         sys.stdout.write(f"{out}\n")
