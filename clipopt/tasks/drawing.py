@@ -56,7 +56,8 @@ class Plan:
         seed: Of the run; every item has its own besides.
         lr: Adam's learning rate at the start, which falls to zero along a cosine.
         crops: Views of an item in a step.
-        smooth: Weight of the total variation.
+        smooth: Weight of the total variation, as measured at the size that the scorer sees: the same picture at
+            twice the resolution has the same penalty.
     """
 
     width: int = 256
@@ -146,7 +147,8 @@ class Drawing:
         self.best = Best(start, self.scorer(start), torch.zeros(len(items), dtype=torch.long))
 
     def _roughness(self, images: Images) -> PerItem:
-        return self.plan.smooth * losses.total_variation(images)
+        detail = min(images.shape[-2:]) / self.scorer.scorer.image_size
+        return self.plan.smooth * detail * losses.total_variation(images)
 
     def draw(self, start: int = 0) -> Iterator[tuple[Step, dict[str, PerItem]]]:
         """The loop: yields every step, with the scores of the items where it looked; `best` keeps the best of each.
