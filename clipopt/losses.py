@@ -24,6 +24,8 @@ CLIPSCORE_PREFIX = "A photo depicts "
 
 # Below this length a difference of embeddings has no direction.
 _DIRECTION_EPS = 1e-3
+# Squared slopes below this count as flat: the root of 0 has no gradient.
+_TINY = 1e-14
 
 Weights = Float[Tensor, " n"] | Float[Tensor, "b n"] | None
 
@@ -139,7 +141,9 @@ def total_variation(images: Images) -> PerItem:
     """
     down = F.pad(images.diff(dim=-2), (0, 0, 0, 1))
     right = F.pad(images.diff(dim=-1), (0, 1, 0, 0))
-    lengths: Tensor = torch.linalg.vector_norm(torch.stack((down, right)), dim=0)
+    squares = down.square() + right.square()
+    # Several times faster than vector_norm over two stacked images, and as flat at 0.
+    lengths = squares.clamp_min(_TINY).sqrt().where(squares > _TINY, 0.0)
     return lengths.flatten(1).mean(dim=1)
 
 
