@@ -72,7 +72,7 @@ def recipe(which: str) -> Recipe:
         phases: tuple[Phase, ...] = (
             Phase("plain", 1700, 1.5e-3),
             Phase("adversarial", 600, 1.2e-3, eps=2.0, replays=3),
-            Phase("buffer", 900, 8e-4, eps=2.0, replays=2, buffer=0.5),
+            Phase("buffer", 600, 8e-4, eps=2.0, replays=2, buffer=0.5),
         )
         return Recipe(TowerConfig(vocabulary=vocabulary()), phases, seed=0, world=1)
     if which == "judge":

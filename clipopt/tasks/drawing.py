@@ -63,16 +63,17 @@ class Plan:
     width: int = 256
     height: int = 256
     param: Literal["pyramid", "pixels", "fourier"] = "pyramid"
-    steps: int = 150
+    steps: int = 120
     seed: int = 0
-    lr: float = 0.05
+    lr: float = 0.1
     crops: int = 6
     smooth: float = 0.5
 
 
 def views(count: int, scorer: Scorer) -> augment.Augment:
     """The views that a scorer gets of a picture: crops at the size it sees, with jittered colours and noise."""
-    return augment.compose(augment.crops(count, scorer.image_size), augment.color(), augment.noise(0.05))
+    crops = augment.crops(count, scorer.image_size, scale=(0.75, 1.15), padding="border")
+    return augment.compose(crops, augment.color(), augment.noise(0.05))
 
 
 def memory_needed(items: int, plan: Plan) -> float:

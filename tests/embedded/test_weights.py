@@ -1,0 +1,65 @@
+"""The models in the package: small, independent, and able to do what the README says."""
+
+from importlib.resources import files
+from random import Random
+
+import pytest
+import torch
+
+from clipopt.embedded.captions import Scene, caption, shape_number, vocabulary
+from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES
+from clipopt.embedded.painters import Painter
+from clipopt.embedded.suite import prompts, read
+from clipopt.scorers import load_scorer
+from clipopt.tasks.drawing import Drawing, Item, Plan
+
+
+@pytest.fixture(scope="module", params=["embedded", "embedded-judge"])
+def scorer(request):
+    return load_scorer(request.param)
+
+
+def test_the_weights_are_small():
+    weights = [p for p in files("clipopt").joinpath("embedded/weights").iterdir() if p.name.endswith(".safetensors")]
+    assert len(weights) == 2
+    assert sum(len(p.read_bytes()) for p in weights) < 40e6
+
+
+def test_scorer_and_judge_are_strangers():
+    one, other = load_scorer("embedded"), load_scorer("embedded-judge")
+    assert one.fingerprint != other.fingerprint
+    assert one.towers.config.widths != other.towers.config.widths
+    assert one.metadata["world"] != other.metadata["world"]
+
+
+def test_they_know_the_vocabulary(scorer):
+    assert scorer.unknown_words(" ".join(vocabulary())) == []
+    assert scorer.unknown_words("a zeppelin") == ["zeppelin"]
+
+
+def test_they_name_shapes_that_they_never_saw(scorer, plain_world):
+    painter, rng, images, right = Painter(12345), Random(0), [], []
+    captions = [caption(Scene(shape_number(s), c)) for s in SHAPES for c in COLOUR_NAMES]
+    for _ in range(120):
+        shape, colour = rng.choice(SHAPES), rng.choice(COLOUR_NAMES)
+        ground, _ = painter._ground(rng, torch.Generator().manual_seed(0), {colour})
+        what = (shape_number(shape), colour, painter._colour(colour, rng))
+        image = painter._put(ground, rng, what, rng.uniform(28, 50), 32.0, 32.0, 0.1)
+        images.append(torch.from_numpy(image).clamp(0, 255).permute(2, 0, 1) / 255)
+        right.append(captions.index(f"{'an' if colour == 'orange' else 'a'} {colour} {shape}"))
+    with torch.no_grad():
+        named = (scorer.encode_image(torch.stack(images)) @ scorer.encode_text(captions).T).argmax(1)
+    assert (named == torch.tensor(right)).float().mean() > 0.85
+
+
+def test_the_judge_reads_what_the_scorer_drew():
+    texts = ("a red apple on a blue background", "a yellow star", "a red circle", "a blue square")
+    chosen = [p for p in prompts() if p.text in texts] or list(prompts()[:4])
+    scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
+    items = [Item({p.text: 1.0}, 0, p.text) for p in chosen]
+    drawing = Drawing(Plan(width=128, height=128, steps=40, crops=4), items, scorer)
+    before = drawing.best.score.clone()
+    for _ in drawing.draw():
+        pass
+    assert (drawing.best.score > before + 0.2).all()
+    assert sum(r.right for r in read(judge, drawing.best.images, chosen)) >= len(chosen) / 2
