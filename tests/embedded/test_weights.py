@@ -49,17 +49,17 @@ def test_they_name_shapes_that_they_never_saw(scorer, plain_world):
         right.append(captions.index(f"{'an' if colour == 'orange' else 'a'} {colour} {shape}"))
     with torch.no_grad():
         named = (scorer.encode_image(torch.stack(images)) @ scorer.encode_text(captions).T).argmax(1)
-    assert (named == torch.tensor(right)).float().mean() > 0.85
+    assert (named == torch.tensor(right)).float().mean() > 0.75
 
 
 def test_the_judge_reads_what_the_scorer_drew():
-    texts = ("a red apple on a blue background", "a yellow star", "a red circle", "a blue square")
-    chosen = [p for p in prompts() if p.text in texts] or list(prompts()[:4])
+    texts = ("a red apple on a blue background", "a car", "a butterfly", "a red circle")
+    chosen = [p for p in prompts() if p.text in texts]
     scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
     items = [Item({p.text: 1.0}, 0, p.text) for p in chosen]
-    drawing = Drawing(Plan(width=128, height=128, steps=40, crops=4), items, scorer)
+    drawing = Drawing(Plan(steps=60, crops=4), items, scorer)
     before = drawing.best.score.clone()
     for _ in drawing.draw():
         pass
-    assert (drawing.best.score > before + 0.2).all()
+    assert (drawing.best.score > before + 0.3).all()
     assert sum(r.right for r in read(judge, drawing.best.images, chosen)) >= len(chosen) / 2

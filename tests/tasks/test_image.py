@@ -30,7 +30,7 @@ def image(*arguments: str | Path) -> int:
 
 def child(arguments: Sequence[str | Path], **options: object) -> subprocess.Popen:
     source = Path(clipopt.cli.__file__).parents[1]
-    environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, "-m", "clipopt", "image", *map(str, arguments)]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
