@@ -32,8 +32,9 @@ class Train:
     optimized pictures. The folder that the last line names holds scorer.safetensors (or judge.safetensors),
     which any command takes as --scorer or --judge.
 
-    The shipped settings take about an hour on two CPU cores and 4 GB of disk while they run. The same seed
-    gives the same weights on one machine. To look at the machinery first: clipopt train scorer --share 0.01
+    The shipped settings take about an hour and a half of one CPU core where bfloat16 is fast, two to three times that
+    elsewhere, and 2 GB of disk while they run. The same seed gives the
+    same weights on one machine. To look at the machinery first: clipopt train scorer --share 0.01
     """
 
     which: Literal["scorer", "judge"]
