@@ -236,6 +236,12 @@ def vocabulary() -> tuple[str, ...]:
     return tuple(sorted({w for piece in pieces for w in words(piece)}))
 
 
+@cache
+def names() -> tuple[str, ...]:
+    """What a picture's one thing or shape can be called: "cat", ...; "red circle", ..., shape by shape."""
+    return tuple(c.noun for c in things()) + tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOUR_NAMES)
+
+
 def slots(scenes: Sequence[Scene]) -> Int[Tensor, "n 9"]:
     """`Scene.slots` of many scenes as one tensor."""
     return torch.tensor([s.slots() for s in scenes], dtype=torch.long).view(-1, SLOTS)

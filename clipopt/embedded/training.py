@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from clipopt.embedded.captions import true_of, vocabulary
+from clipopt.embedded.captions import names, true_of, vocabulary
+from clipopt.embedded.concepts import COLOUR_NAMES, things
+from clipopt.embedded.muon import Muon
 from clipopt.embedded.pictures import Batch, Pictures
 from clipopt.scorers.tower import TowerConfig, Towers
 from clipopt.types import Images, generator
@@ -30,7 +33,7 @@ class Phase:
     Attributes:
         name: For the log.
         batches: How many batches it lasts.
-        lr: Peak learning rate; 100 updates of warm-up, then a cosine to zero.
+        lr: Peak learning rate of AdamW; 100 updates of warm-up, then a cosine to zero. Muon's follows it.
         eps: Radius of the L2 ball of perturbations of pictures in [0, 1]; 0 trains plainly.
         replays: Updates per batch; the perturbation moves once in each.
         buffer: Weight of the loss on the tower's own pictures; 0 keeps none.
@@ -70,9 +73,9 @@ def recipe(which: str) -> Recipe:
     """The shipped settings of "scorer" and "judge", which share neither architecture, seed nor pictures."""
     if which == "scorer":
         phases: tuple[Phase, ...] = (
-            Phase("plain", 1700, 1.5e-3),
-            Phase("adversarial", 600, 1.2e-3, eps=2.0, replays=3),
-            Phase("buffer", 600, 8e-4, eps=2.0, replays=2, buffer=0.5),
+            Phase("plain", 1000, 1.5e-3),
+            Phase("adversarial", 500, 1.2e-3, eps=1.5, replays=3),
+            Phase("buffer", 550, 8e-4, eps=2.0, replays=2, buffer=0.5),
         )
         return Recipe(TowerConfig(vocabulary=vocabulary()), phases, seed=0, world=1)
     if which == "judge":
@@ -80,13 +83,15 @@ def recipe(which: str) -> Recipe:
             stem=4, widths=(96, 192, 320), depths=(1, 2, 1), activation="relu", sharp_pooling=False, dim=160,
             vocabulary=vocabulary(),
         )  # fmt: skip
-        phases = (Phase("plain", 1700, 1.5e-3), Phase("adversarial", 650, 1.2e-3, eps=1.5, replays=3))
+        phases = (Phase("plain", 1200, 1.5e-3), Phase("adversarial", 900, 1.2e-3, eps=1.5, replays=3))
         return Recipe(config, phases, seed=1, world=2)
     raise ValueError(f"expected 'scorer' or 'judge', got {which!r}")
 
 
 _BUFFER, _VISITS, _RESTART = 384, 48, 0.04  # pictures in the buffer, per batch, share started anew
 _MAX_SCALE = 60.0
+_MUON = 33.0  # Muon's learning rate over AdamW's
+_NAMING = 0.5  # weight of the loss that names the thing or coloured shape among all of them
 
 
 class Trainer:
@@ -101,10 +106,19 @@ class Trainer:
             torch.random.set_rng_state(generator(recipe.seed, -1).get_state())
             self.towers = Towers(recipe.config).to(device)
         self.average = copy.deepcopy(self.towers).requires_grad_(False)
-        matrices = [p for p in self.towers.parameters() if p.ndim > 1]
-        vectors = [p for p in self.towers.parameters() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
+        # Muon for what mixes channels; AdamW for what looks up words and places, biases, and the three input colours.
+        mixing = {
+            name for name, p in self.towers.named_parameters()
+            if p.ndim > 1 and not any(part in name for part in ("embedding", "position", "stem"))
+        }  # fmt: skip
+        named = dict(self.towers.named_parameters())
+        precision = torch.bfloat16 if amp else torch.float32
+        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
+            Muon([named[n] for n in named if n in mixing], lr=0.0, dtype=precision),
+            torch.optim.AdamW([named[n] for n in named if n not in mixing], lr=0.0, betas=(0.9, 0.98), weight_decay=0),
+        )
+        known = self.towers.tokenize(names())
+        self._names = F.pad(known, (0, recipe.config.context - known.shape[1]))
         self.done = 0
         self.updates = 0
         self.buffer: Tensor | None = None
@@ -145,10 +159,11 @@ class Trainer:
                 penalty, gap = self._own_loss(*own, rng)
                 loss = loss + phase.buffer * penalty
                 figures |= {"own": float(penalty.detach()), "gap": gap}
-            self.optimizer.zero_grad(set_to_none=True)
+            self.towers.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.towers.parameters(), 1.0)
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             self.updates += 1
             if perturbed.grad is not None:
                 delta = _project(delta + 0.75 * eps * _unit(perturbed.grad), eps)
@@ -159,8 +174,10 @@ class Trainer:
 
     def _set_lr(self, peak: float, progress: float) -> None:
         warm = min(1.0, (self.updates + 1) / 100)
-        for group in self.optimizer.param_groups:
-            group["lr"] = peak * warm * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5
+        lr = peak * warm * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5
+        for optimizer, factor in zip(self.optimizers, (_MUON, 1.0), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = factor * lr
 
     @torch.no_grad()
     def _track(self) -> None:
@@ -178,15 +195,24 @@ class Trainer:
             return self.towers.text(ids[:, :used].to(self.device))
 
     def _match(self, images: Images, batch: Batch) -> Tensor:
-        """Symmetric InfoNCE; captions also true of a picture are no negatives, one false caption each is."""
+        """Symmetric InfoNCE and the naming loss.
+
+        Captions also true of a picture are no negatives; one false caption each is. Named is the thing or coloured
+        shape, among all of them: few of so many stand in one batch.
+        """
         count = len(images)
-        text = self._text(torch.cat([batch.ids, batch.false_ids]))
+        text = self._text(torch.cat([batch.ids, batch.false_ids, self._names]))
         logits = self.towers.log_scale.exp().clamp(max=_MAX_SCALE) * self._image(images) @ text.T
+        logits, naming = logits[:, : 2 * count], logits[:, 2 * count :]
         also = true_of(torch.cat([batch.said, batch.false]), batch.scenes).to(self.device)
         also &= ~torch.eye(count, 2 * count, dtype=torch.bool, device=self.device)
         logits = logits.masked_fill(also, -1e4)
         own = torch.arange(count, device=self.device)
-        return 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :count].T, own))
+        match = 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :count].T, own))
+        name, other = (_name(batch.scenes[:, slots]).to(self.device) for slots in ([0, 1], [5, 6]))
+        both = (other >= 0).nonzero()[:, 0]
+        naming = naming.index_put((both, other[both]), naming.new_tensor(-1e4))
+        return match + _NAMING * F.cross_entropy(naming, name)
 
     def _visit_buffer(self, rng: Generator) -> tuple[Images, Tensor]:
         """Ascend the score of some buffer pictures; returns them and the numbers of their captions."""
@@ -232,7 +258,7 @@ class Trainer:
         return {
             "towers": self.towers.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "done": self.done,
             "updates": self.updates,
             "buffer": self.buffer,
@@ -243,13 +269,21 @@ class Trainer:
         """Go on where `state` was taken."""
         self.towers.load_state_dict(state["towers"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.done, self.updates = state["done"], state["updates"]
         self.buffer, self.buffer_numbers = state["buffer"], state["buffer_numbers"]
 
     def save(self, path: Path) -> None:
         """Write the averaged weights as a tower file."""
         self.average.save(path, {"seed": str(self.recipe.seed), "world": str(self.recipe.world)})
+
+
+def _name(slots: Int[Tensor, "b 2"]) -> Int[Tensor, " b"]:
+    """Numbers, among `names()`, of concepts with their colours; negative where there is no concept."""
+    concept, colour = slots.unbind(1)
+    shape = concept - len(things())
+    return torch.where(shape >= 0, len(things()) + shape * len(COLOUR_NAMES) + colour, concept)
 
 
 def _norm(x: Tensor) -> Tensor:
