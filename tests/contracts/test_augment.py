@@ -12,6 +12,13 @@ AUGMENTS = {
     "crops": augment.crops(6, 12),
     "crops of the image's own size": augment.crops(6),
     "crops, wide range, black outside": augment.crops(6, 8, scale=(0.1, 2.0), shift=0.5, padding="zeros"),
+    "details": augment.details(6, 12),
+    "overview": augment.overview(6, 12),
+    "a mix of two populations": augment.mix(augment.crops(4, 12), augment.overview(2, 12)),
+    "crops before a backdrop": augment.backdrop(augment.crops(6, 12, padding="zeros")),
+    "wide and zoom": augment.wide_and_zoom(6, 12),
+    "overview to detail, early": augment.overview_to_detail(6, 12)(0.0),
+    "overview to detail, late": augment.overview_to_detail(6, 12)(1.0),
     "affine": augment.affine(shear=0.2),
     "perspective": augment.perspective(),
     "color": augment.color(brightness=0.2, contrast=0.3, saturation=0.5, hue=0.4, gray=0.3),
@@ -107,7 +114,7 @@ def test_gradient_reaches_every_pixel(stage, size):
 def test_gradcheck(stage):
     images = torch.rand(1, 3, 6, 7, generator=generator(0), dtype=torch.float64).requires_grad_()
     draw = augment.rows(draws(stage, 1), slice(0, 3))
-    assert torch.autograd.gradcheck(lambda images: stage.apply(images, draw), images)
+    assert torch.autograd.gradcheck(lambda images: stage.apply(images, draw), images, fast_mode=True)
 
 
 @every
@@ -190,9 +197,144 @@ def test_bad_ranges_are_named():
         lambda: augment.cutout(1.5),
         lambda: augment.compose(),
         lambda: augment.compose(augment.crops(2), augment.crops(3)),
+        lambda: augment.mix(),
+        lambda: augment.details(0, 8),
+        lambda: augment.overview(2, 8, scale=(0.0, 1.0)),
+        lambda: augment.backdrop(augment.crops(2), slope=1.5),
+        lambda: augment.wide_and_zoom(1, 8),
+        lambda: augment.wide_and_zoom(4, 8, wide=1.5),
+        lambda: augment.overview_to_detail(4, 8, switch=2.0),
+        lambda: augment.overview_to_detail(4, 8)(1.1),
+        lambda: augment.warp(pictures(), zoom=0.0),
+        lambda: augment.mix(augment.crops(2, 8), augment.crops(2, 9))(pictures(), generator(0)),
+        lambda: augment.backdrop(augment.crops(2, 8))(pictures()[:, :2], generator(0)),
     ):
         with pytest.raises(ValueError, match="got"):
             build()
+
+
+# cutouts
+
+
+def test_details_are_native_pixels_at_their_smallest():
+    """A view of 8 pixels of an image in which every value stands once finds 8 neighbours of it, unchanged."""
+    image = torch.arange(40 * 30.0).view(1, 1, 40, 30).expand(1, 3, -1, -1) / 1200
+    stage = augment.details(1, 8, rotate=0.0)
+    draw = {"scale": torch.tensor([1.0]), "centre": torch.zeros(1, 2), "angle": torch.zeros(1)}
+    torch.testing.assert_close(stage.apply(image, draw)[0], image[0, :, 16:24, 11:19], atol=1e-5, rtol=0)
+    whole = stage.apply(image[..., :30, :], draw | {"scale": torch.tensor([2.0])})
+    torch.testing.assert_close(whole.mean(), image[..., :30, :].mean(), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(16, 48), (48, 16)])
+def test_an_overview_holds_all_of_a_long_image(size):
+    image = torch.ones(1, 3, *size)
+    views = augment.overview(8, 24, scale=(1.0, 1.0), shift=0.0, rotate=0.0, padding="zeros")(image, generator(0))
+    assert views.mean((1, 2, 3)).tolist() == pytest.approx([1 / 3] * 8, abs=0.03)
+
+
+def test_a_mix_shares_out_any_number_of_rows():
+    stage = augment.mix(augment.crops(3, 8), augment.crops(2, 8, scale=(2.0, 3.0)))
+    assert stage.views == 5
+    for count, expected in ((5, [3, 2]), (10, [6, 4]), (1, [1, 0]), (0, [0, 0])):
+        drawn = stage.sample(generator(0), count)
+        assert torch.bincount(drawn["population"], minlength=2).tolist() == expected
+    scale = stage.sample(generator(0))["0.scale"][:3]
+    assert ((scale - 0.6) * 6).floor().tolist() == [0, 1, 2]
+
+
+def test_a_mix_gives_each_image_both_populations():
+    stage = augment.mix(augment.color(gray=1.0), augment.color())
+    gray = (stage.apply(pictures(), draws(stage, 2)).std(dim=1) < 1e-6).flatten(1).all(1)
+    assert gray.tolist() == ([True] * 3 + [False] * 3) * 2
+
+
+def test_a_backdrop_fills_what_lies_outside_and_what_is_transparent():
+    stage = augment.backdrop(augment.crops(16, 12, scale=(2.0, 2.0), shift=0.0, rotate=0.0, padding="zeros"))
+    views = stage.apply(torch.full((1, 3, 12, 12), 0.5), stage.sample(generator(0)) | {"0.centre": torch.zeros(16, 2)})
+    torch.testing.assert_close(views[:, :, 5:7, 5:7], torch.full((16, 3, 2, 2), 0.5))
+    corners = views[:, :, 0, 0]
+    assert corners.std(0).min() > 0.1
+    assert views.min() >= 0
+    assert views.max() <= 1
+    clear = torch.cat((pictures(1), torch.zeros(1, 1, 25, 31)), 1)
+    other = torch.cat((1 - pictures(1), torch.zeros(1, 1, 25, 31)), 1)
+    torch.testing.assert_close(stage(clear, generator(1)), stage(other, generator(1)))
+    solid = torch.cat((pictures(1), torch.ones(1, 1, 25, 31)), 1)
+    torch.testing.assert_close(stage(solid, generator(1)), stage(pictures(1), generator(1)))
+
+
+def test_what_is_invisible_does_not_bleed_into_what_is_seen():
+    layers = torch.ones(1, 4, 16, 16)
+    layers[:, :3, :, 8:], layers[:, 3, :, 8:] = 0.0, 0.0
+    plain = {"0.scale": torch.ones(1), "0.centre": torch.zeros(1, 2), "0.angle": torch.full((1,), 0.3)}
+    white = plain | {"ground": torch.ones(1, 3, 2, 2)}
+    assert augment.backdrop(augment.crops(1, 12, padding="border")).apply(layers, white).min() > 1 - 1e-5
+
+
+def test_the_schedule_goes_from_overviews_to_details_with_as_many_views():
+    schedule = augment.overview_to_detail(16, 8)
+    shares = [torch.bincount(schedule(p).sample(generator(0))["population"]).tolist() for p in (0.0, 0.39, 0.4, 1.0)]
+    assert shares == [[12, 4], [12, 4], [4, 12], [4, 12]]
+    image = pictures(1, 40, 40)
+    assert {len(schedule(progress)(image, generator(0))) for progress in (0.0, 0.7)} == {16}
+
+
+# warp
+
+
+def disc(x, y, size=64):
+    """A soft spot with its middle at (x, y), from -1 at the left and upper edge to 1."""
+    v, u = torch.meshgrid(
+        (2 * torch.arange(size) + 1) / size - 1, (2 * torch.arange(size) + 1) / size - 1, indexing="ij"
+    )
+    return torch.exp(-((u - x) ** 2 + (v - y) ** 2) / 0.02).expand(1, 3, size, size)
+
+
+def middle(image):
+    size = image.shape[-1]
+    axis = (2 * torch.arange(size) + 1) / size - 1
+    weight = image[0, 0] / image[0, 0].sum()
+    return (weight.sum(0) @ axis).item(), (weight.sum(1) @ axis).item()
+
+
+@pytest.mark.parametrize(
+    ("move", "expected"),
+    [
+        ({}, (0.4, -0.2)),
+        ({"zoom": 1.5}, (0.6, -0.3)),
+        ({"zoom": 0.8}, (0.32, -0.16)),
+        ({"pan": (0.1, 0.0)}, (0.2, -0.2)),
+        ({"pan": (0.0, 0.1)}, (0.4, -0.4)),
+        ({"rotate": math.pi / 2}, (-0.2, -0.4)),
+    ],
+)
+def test_warp_moves_the_picture_the_way_it_says(move, expected):
+    assert middle(augment.warp(disc(0.4, -0.2), **move)) == pytest.approx(expected, abs=0.02)
+
+
+def test_no_move_changes_nothing():
+    torch.testing.assert_close(augment.warp(pictures()), pictures(), atol=1e-4, rtol=0)
+
+
+def test_many_moves_blur_as_little_as_one():
+    """Bilinear reading loses nine tenths of this texture on the way."""
+    v, u = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    texture = (0.5 + 0.3 * torch.sin(0.9 * u + 0.3 * v)).expand(1, 3, 96, 96)
+    image = texture
+    for _ in range(40):
+        image = augment.warp(image, rotate=0.02)
+    once = augment.warp(texture, rotate=0.8)
+    inner = (..., slice(30, 66), slice(30, 66))
+    assert image[inner].std().item() == pytest.approx(once[inner].std().item(), rel=0.1)
+    assert (image - once)[inner].abs().mean() < 0.01
+
+
+def test_warp_mirrors_the_border():
+    ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32)
+    moved = augment.warp(ramp, pan=(0.25, 0.0))
+    torch.testing.assert_close(moved[..., :24], ramp[..., 8:], atol=0.01, rtol=0)
+    torch.testing.assert_close(moved[..., 24:], ramp[..., 24:].flip(-1), atol=0.01, rtol=0)
 
 
 # the other stages
