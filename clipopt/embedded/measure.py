@@ -1,11 +1,14 @@
-"""How well a tower names unseen pictures of the embedded world, clean and under attack."""
+"""How well a tower names unseen pictures of the embedded world, clean and under attack, and reads each attribute."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.embedded.captions import Scene, caption, shape_number
-from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, things
+from clipopt.embedded.captions import PLACES, Scene, caption, shape_number
+from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, concepts, things
 from clipopt.embedded.painters import Painter
 from clipopt.scorers.tower import TowerScorer
 from clipopt.types import Images, generator
@@ -71,3 +74,59 @@ def _attack(scorer: TowerScorer, x: Images, y: Tensor, text: Tensor, eps: float,
         size = gradient.flatten(1).norm(dim=1)[:, None, None, None] + 1e-12
         delta = project(delta.detach() + gradient / size * 2.5 * eps / steps)
     return x + delta.detach()
+
+
+def attributes(scorer: TowerScorer, count: int = 1000) -> dict[str, tuple[float, int]]:
+    """Share of unseen pictures in which an attribute is read correctly, and how many pictures have it.
+
+    For each attribute the true caption stands against the same one with every other value of it: 11 colours of the
+    thing or background, 12 shapes, 4 counts, 9 places, small or large, and of two things the four relations and the
+    two orders. Chance is one over their number.
+    """
+    device = scorer.towers.log_scale.device
+    painter = Painter(UNSEEN + 1)
+    right: dict[str, list[bool]] = {}
+    for index in range(count):
+        picture, scene = painter.paint(index)
+        image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(device).float() / 255
+        with torch.no_grad():
+            embedding = scorer.encode_image(image)
+        for name, candidates in _rivals(scene):
+            best = (embedding @ scorer.encode_text([caption(s) for s in candidates]).T).argmax()
+            right.setdefault(name, []).append(int(best) == 0)
+    return {name: (sum(values) / len(values), len(values)) for name, values in sorted(right.items())}
+
+
+def _rivals(scene: Scene) -> Iterator[tuple[str, list[Scene]]]:
+    """By attribute: captions of which the first alone is true."""
+
+    def against(said: Scene, others: Iterable[Scene]) -> list[Scene]:
+        return [said, *(other for other in others if other != said)]
+
+    shapes = [shape_number(s) for s in SHAPES]
+    if scene.other is not None:
+        said = Scene(scene.concept, scene.colour or None, other=scene.other, other_colour=scene.other_colour or None)
+        said = replace(said, relation=scene.relation)
+        turned = Scene(scene.other, said.other_colour, other=scene.concept, other_colour=said.colour)
+        turned = replace(turned, relation=said.relation)
+        wrong = "over" if scene.relation == "beside" else "beside"
+        yield "order", [said, turned]
+        yield "relation", [said, turned, replace(said, relation=wrong), replace(turned, relation=wrong)]
+        return
+    said = Scene(scene.concept, count=scene.count)
+    if scene.concept in shapes:
+        said = replace(said, colour=scene.colour)
+        yield "shape", against(said, (replace(said, concept=n) for n in shapes))
+        said = replace(said, colour=None)
+    if concepts()[scene.concept].plural:
+        yield "count", against(said, (replace(said, count=n) for n in (1, 2, 3, 4)))
+    if scene.colour:
+        yield "colour", against(replace(said, colour=scene.colour), (replace(said, colour=c) for c in COLOUR_NAMES))
+    if scene.place is not None:
+        everywhere = (replace(said, place=n) for n in range(len(PLACES)))
+        yield "place", against(replace(said, place=scene.place), everywhere)
+    if scene.size in ("small", "large"):
+        yield "size", against(replace(said, size=scene.size), (replace(said, size=s) for s in ("small", "large")))
+    if scene.background:
+        grounds = (replace(said, background=c) for c in COLOUR_NAMES)
+        yield "background", against(replace(said, background=scene.background), grounds)

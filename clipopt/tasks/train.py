@@ -33,8 +33,8 @@ class Train:
     which any command takes as --scorer or --judge.
 
     The shipped settings take about an hour and a half of one CPU core where bfloat16 is fast, two to three times that
-    elsewhere, and 2 GB of disk while they run. The same seed gives the
-    same weights on one machine. To look at the machinery first: clipopt train scorer --share 0.01
+    elsewhere, and 2 GB of disk while they run. The same seed gives the same weights on one machine. To look at the
+    machinery first: clipopt train scorer --share 0.01
     """
 
     which: Literal["scorer", "judge"]
@@ -144,7 +144,7 @@ class Train:
         return out
 
     def _summary(self, out: Path, settings: dict[str, Any], trainer: "Trainer", seconds: float) -> dict[str, Any]:
-        from clipopt.embedded.measure import accuracy
+        from clipopt.embedded.measure import accuracy, attributes
         from clipopt.scorers.tower import load_tower
 
         path = out / f"{settings['which']}.safetensors"
@@ -154,6 +154,7 @@ class Train:
             "fingerprint": scorer.fingerprint,
             "accuracy": accuracy(scorer, MEASURED),
             "accuracy_under_attack": {str(e): accuracy(scorer, MEASURED // 4, e, steps=10) for e in (0.5, 1.0, 2.0)},
+            "attributes": {name: share for name, (share, _) in attributes(scorer, MEASURED).items()},
             "batches": trainer.done,
             "seconds_of_training": round(seconds, 1),
             "peak_memory_bytes": peak_memory(),
