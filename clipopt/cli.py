@@ -19,6 +19,8 @@ Make pictures with the gradient of a frozen image-text scorer.
 
 commands:
   image    make a picture from text:  clipopt image "a red apple on a blue background"
+  caption  say what pictures show:  clipopt caption picture.png
+  rank     rank the texts of a list for pictures
   train    train the embedded scorer or its judge again
   eval     measure a task on its fixed suite of prompts
 
@@ -76,6 +78,14 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.image import Image
 
             return _settings(Image, command, arguments)
+        case "caption":
+            from clipopt.tasks.caption import Caption
+
+            return _settings(Caption, command, arguments)
+        case "rank":
+            from clipopt.tasks.caption import Rank
+
+            return _settings(Rank, command, arguments)
         case "train":
             from clipopt.tasks.train import Train
 
@@ -104,6 +114,7 @@ def _settings(task: type[T], command: str, arguments: Sequence[str]) -> T:
                     tyro.conf.UseAppendAction,
                     tyro.conf.FlagCreatePairsOff,
                     tyro.conf.DisallowNone,
+                    tyro.conf.OmitArgPrefixes,
                 ),
             )
     except SystemExit as stop:

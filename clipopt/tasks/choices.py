@@ -1,0 +1,108 @@
+"""Captions on the screen and in files."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from clipopt import files
+from clipopt.captions import Caption
+from clipopt.tasks.pictures import Found
+
+Captioned = tuple[Found, list[Caption]]
+
+
+def check_file(out: Path, *, overwrite: bool) -> None:
+    """Check that a file can be written.
+
+    Raises:
+        ValueError: it is there already and `overwrite` is off, or its folder is not there.
+    """
+    if out.is_dir():
+        raise ValueError(f"cannot write {out}: it is a folder")
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"cannot write {out}: there is no folder {out.parent}; create it first")
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} is there already: give another --out, or --overwrite to replace it")
+
+
+def is_one_file(out: Path) -> bool:
+    """Whether captions go to one file, or, into a folder, to one .txt for each picture."""
+    return out.suffix.lower() in (".jsonl", ".csv")
+
+
+def text_file(out: Path, found: Found) -> Path:
+    """The .txt of a picture in the folder `out`."""
+    return out / found.name.with_suffix(".txt")
+
+
+def check_captions(out: Path, pictures: Sequence[Found], *, overwrite: bool) -> None:
+    """Check that captions of `pictures` can be written to `out`.
+
+    Raises:
+        ValueError: something would be overwritten, two pictures would share a .txt, or `out` cannot be written.
+    """
+    if is_one_file(out):
+        return check_file(out, overwrite=overwrite)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"cannot write captions to {out}: expected a folder, or a name that ends in .jsonl or .csv")
+    owners: dict[Path, Path] = {}
+    for found in pictures:
+        path = text_file(out, found)
+        if path in owners:
+            raise ValueError(f"{owners[path]} and {found.path} would both write {path}: use --out FILE.jsonl")
+        if path.exists() and not overwrite:
+            raise ValueError(f"{path} is there already: give another --out, or --overwrite to replace it")
+        owners[path] = found.path
+    return None
+
+
+def as_json(captioned: Sequence[Captioned]) -> list[dict[str, Any]]:
+    """Captions as JSON holds them."""
+    return [{"picture": str(found.path), "captions": [asdict(c) for c in best]} for found, best in captioned]
+
+
+def write_captions(out: Path, captioned: Sequence[Captioned]) -> None:
+    """Write the best caption of each picture as .txt into a folder, or all into one .jsonl or .csv."""
+    if out.suffix.lower() == ".jsonl":
+        lines = [json.dumps(row, ensure_ascii=False) for row in as_json(captioned)]
+        files.write_text(out, "".join(f"{line}\n" for line in lines))
+    elif out.suffix.lower() == ".csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("picture", "rank", "caption", "score", "probability", "source"))
+        for found, best in captioned:
+            for rank, c in enumerate(best, 1):
+                writer.writerow((found.path, rank, c.text, f"{c.score:.6f}", f"{c.probability:.6g}", c.source))
+        files.write_text(out, text.getvalue())
+    else:
+        for found, best in captioned:
+            if best:
+                path = text_file(out, found)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files.write_text(path, f"{best[0].text}\n")
+
+
+def table(captioned: Sequence[Captioned], top: int) -> str:
+    """Captions for a person: one line a picture, or with `top` above 1 one line a caption with the parts."""
+    if top == 1:
+        width = max((len(str(found.path)) for found, _ in captioned), default=0)
+        return "".join(
+            f"{found.path!s:{width}}  {best[0].text}  ({best[0].probability:.0%})\n" if best else f"{found.path}  -\n"
+            for found, best in captioned
+        )
+    lines = []
+    for found, best in captioned:
+        lines.append(str(found.path))
+        if not best:
+            lines.append("  no candidate")
+            continue
+        parts = list(best[0].parts) if len(best[0].parts) > 1 else []
+        lines.append("".join(f"{name:>12}" for name in ("score", *parts, "probability")) + "  caption")
+        for c in best:
+            numbers = [f"{value:12.3f}" for value in (c.score, *(c.parts[name] for name in parts))]
+            lines.append("".join(numbers) + f"{c.probability:>12.1%}  {c.text}")
+    return "".join(f"{line}\n" for line in lines)
