@@ -21,6 +21,7 @@ commands:
   image    make a picture from text:  clipopt image "a red apple on a blue background"
   caption  say what pictures show:  clipopt caption picture.png
   rank     rank the texts of a list for pictures
+  score    CLIPScore and RefCLIPScore of captions
   train    train the embedded scorer or its judge again
   eval     measure a task on its fixed suite of prompts
 
@@ -86,6 +87,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.caption import Rank
 
             return _settings(Rank, command, arguments)
+        case "score":
+            from clipopt.tasks.score import Score
+
+            return _settings(Score, command, arguments)
         case "train":
             from clipopt.tasks.train import Train
 
