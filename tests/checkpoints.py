@@ -1,4 +1,4 @@
-"""Tiny CLIP and SigLIP checkpoints with random weights, written with the classes of the transformers library."""
+"""Tiny checkpoints of CLIP, SigLIP and their kin with random weights, written with the classes of transformers."""
 
 import io
 from pathlib import Path
@@ -54,6 +54,46 @@ def save_siglip(folder: Path, tokenizer: Any, *, seed: int = 0) -> Path:
     return folder
 
 
+def save_naflex(folder: Path, tokenizer: Any, *, seed: int = 0) -> Path:
+    """A SigLIP2 folder of variable resolution: up to 20 patches of 8 pixels, 64 tokens."""
+    from transformers import Siglip2Config, Siglip2Model
+    from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
+
+    text = {
+        **_TOWER,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 64,
+        "projection_size": 32,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    config = Siglip2Config(text_config=text, vision_config={**_TOWER, "num_patches": 16, "patch_size": 8})
+    _randomized(Siglip2Model, config, seed).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Siglip2ImageProcessorPil(patch_size=8, max_num_patches=20).save_pretrained(folder)
+    return folder
+
+
+def save_kin(folder: Path, kind: str, *, seed: int = 0) -> Path:
+    """A folder of CLIP's image tower with another text tower: "chinese_clip", "altclip" or "metaclip_2"."""
+    import transformers
+
+    name = {"chinese_clip": "ChineseCLIP", "altclip": "AltCLIP", "metaclip_2": "MetaClip2"}[kind]
+    tokenizer = bert_tokenizer() if kind == "chinese_clip" else xlm_tokenizer()
+    text = {**_TOWER, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    text["max_position_embeddings"] = {"chinese_clip": 60, "altclip": 90, "metaclip_2": 77}[kind]
+    if kind == "metaclip_2":
+        text["eos_token_id"] = tokenizer.eos_token_id
+    elif kind == "altclip":
+        text["project_dim"] = 32
+    vision = {**_TOWER, "image_size": 32, "patch_size": 8}
+    config = getattr(transformers, f"{name}Config")(text_config=text, vision_config=vision, projection_dim=16)
+    _randomized(getattr(transformers, f"{name}Model"), config, seed).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    clip_processor(32).save_pretrained(folder)
+    return folder
+
+
 def clip_processor(side: int, **options: Any) -> Any:
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -102,6 +142,23 @@ def siglip2_tokenizer() -> Any:
     specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     letters = [*"▁abcdefghijklmnopqrstuvwxyz0123456789.,!?'-:"]
     return Siglip2Tokenizer(vocab={token: number for number, token in enumerate(specials + letters)}, merges=[])
+
+
+def bert_tokenizer() -> Any:
+    """A BERT's tokenizer over single letters: ends a text with a separator, has no end token."""
+    from transformers import BertTokenizer
+
+    letters = [*"abcdefghijklmnopqrstuvwxyz"]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    return BertTokenizer(vocab={token: number for number, token in enumerate(tokens)})
+
+
+def xlm_tokenizer() -> Any:
+    """XLM-RoBERTa's tokenizer over single letters."""
+    from transformers import XLMRobertaTokenizer
+
+    letters = [(letter, -3.0) for letter in "▁abcdefghijklmnopqrstuvwxyz"]
+    return XLMRobertaTokenizer(vocab=[(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")] + letters)
 
 
 def _randomized(model_class: Any, config: Any, seed: int) -> Any:

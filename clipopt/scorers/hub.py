@@ -3,15 +3,59 @@
 import os
 import re
 import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _WAIT_S = 4.0
-_WEIGHTS = (
-    r"model\.safetensors|model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json",
-    r"pytorch_model\.bin|pytorch_model-\d+-of-\d+\.bin|pytorch_model\.bin\.index\.json",
+_TOKENIZER = r"(tokenizer|vocab)\.json|vocab\.txt|.*\.model"
+_TOKENIZER_REST = r"(tokenizer_config|special_tokens_map|config)\.json|merges\.txt"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which files a model folder has; all patterns are regular expressions for whole names.
+
+    Attributes:
+        required: Patterns by the name that a message calls the file by.
+        weights: Patterns of the same weights in several formats, best first; empty if no weights are needed.
+        optional: What else is read where it is there.
+        elsewhere: What to do with `hf download MODEL` on a machine that has network.
+    """
+
+    required: Mapping[str, str]
+    weights: tuple[str, ...] = ()
+    optional: str = ""
+    elsewhere: str = " --local-dir FOLDER` where there is network and use --scorer FOLDER"
+
+
+TRANSFORMERS = Layout(
+    required={
+        "config.json": r"config\.json",
+        "preprocessor_config.json": r"(pre)?processor_config\.json",
+        "tokenizer.json": _TOKENIZER,
+    },
+    weights=(
+        r"model\.safetensors|model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json",
+        r"pytorch_model\.bin|pytorch_model-\d+-of-\d+\.bin|pytorch_model\.bin\.index\.json",
+    ),
+    optional=_TOKENIZER_REST,
 )
-_REST = r"(config|preprocessor_config|processor_config|tokenizer|tokenizer_config|special_tokens_map|vocab)\.json"
-_TOKENIZER = r"merges\.txt|vocab\.txt|.*\.model"
+OPEN_CLIP = Layout(
+    required={"open_clip_config.json": r"open_clip_config\.json"},
+    weights=(
+        r"open_clip_model\.safetensors|open_clip_pytorch_model\.safetensors",
+        r"open_clip_pytorch_model\.bin|open_clip_pytorch_model\.pth",
+        r"pytorch_model\.bin|model\.safetensors|pytorch_model\.pth",
+    ),
+    optional=f"{_TOKENIZER}|{_TOKENIZER_REST}",
+    elsewhere=" --local-dir FOLDER` where there is network and use --scorer open_clip:FOLDER",
+)
+TOKENIZER = Layout(
+    required={"tokenizer.json": _TOKENIZER},
+    optional=_TOKENIZER_REST,
+    elsewhere="` where there is network and copy its cache folder ~/.cache/huggingface/hub here",
+)
 
 
 def is_hub_id(spec: str) -> bool:
@@ -19,7 +63,7 @@ def is_hub_id(spec: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", spec) is not None
 
 
-def hub_folder(model_id: str) -> Path:
+def hub_folder(model_id: str, layout: Layout = TRANSFORMERS) -> Path:
     """The local folder of a model on the hub, downloaded unless it is in the cache.
 
     Raises:
@@ -30,7 +74,7 @@ def hub_folder(model_id: str) -> Path:
 
     try:
         folder = Path(snapshot_download(model_id, local_files_only=True))
-        if not missing_files(folder):
+        if not missing_files(folder, layout):
             return folder
     except LocalEntryNotFoundError:
         pass
@@ -38,11 +82,11 @@ def hub_folder(model_id: str) -> Path:
         raise ValueError(f"{model_id} is no model id: {_line(error)}") from error
     if not _answers(constants.ENDPOINT):
         raise ValueError(
-            f"{model_id} is not on this machine and {constants.ENDPOINT} does not answer: run `hf download {model_id} "
-            f"--local-dir FOLDER` where there is network and use --scorer FOLDER, or use --scorer embedded"
+            f"{model_id} is not on this machine and {constants.ENDPOINT} does not answer: run `hf download {model_id}"
+            f"{layout.elsewhere}, or use --scorer embedded"
         )
     try:
-        return Path(snapshot_download(model_id, allow_patterns=_needed(model_id), etag_timeout=10))
+        return Path(snapshot_download(model_id, allow_patterns=_needed(model_id, layout), etag_timeout=10))
     except RepositoryNotFoundError as error:
         where = f"{constants.ENDPOINT}, or it needs a login (`hf auth login`)"
         raise ValueError(f"there is no model {model_id} on {where}") from error
@@ -50,27 +94,44 @@ def hub_folder(model_id: str) -> Path:
         raise ValueError(f"cannot download {model_id}: {_line(error)}") from error
 
 
-def missing_files(folder: Path) -> list[str]:
+def missing_files(folder: Path, layout: Layout = TRANSFORMERS) -> list[str]:
     """What `folder` lacks to be a whole model: without these, some libraries load something else in silence."""
-    needed = {
-        "config.json": r"config\.json",
-        "model.safetensors": "|".join(_WEIGHTS),
-        "preprocessor_config.json": r"(pre)?processor_config\.json",
-        "tokenizer.json": r"(tokenizer|vocab)\.json|.*\.model",
-    }
     names = [path.name for path in folder.iterdir()]
-    return [file for file, pattern in needed.items() if not any(re.fullmatch(pattern, name) for name in names)]
+    missing = [file for file, pattern in layout.required.items() if not _matching(names, pattern)]
+    if layout.weights and not find_weights(folder, layout):
+        missing.append(_readable(layout.weights[0]))
+    return missing
 
 
-def _needed(model_id: str) -> list[str]:
+def find_weights(folder: Path, layout: Layout) -> Path | None:
+    """The weights in `folder`, in the best of the formats that are there."""
+    names = sorted(path.name for path in folder.iterdir())
+    found = [name for pattern in layout.weights for name in _matching(names, pattern)]
+    return folder / found[0] if found else None
+
+
+def _needed(model_id: str, layout: Layout = TRANSFORMERS) -> list[str]:
     """The files that a scorer reads; the same weights in other formats would be several gigabytes more."""
     from huggingface_hub import HfApi
 
     names = [name for name in HfApi().list_repo_files(model_id) if "/" not in name]
-    for pattern in _WEIGHTS:
-        if weights := [name for name in names if re.fullmatch(pattern, name)]:
-            return weights + [name for name in names if re.fullmatch(f"{_REST}|{_TOKENIZER}", name)]
-    raise ValueError("it has neither model.safetensors nor pytorch_model.bin")
+    weights = next((found for pattern in layout.weights if (found := _matching(names, pattern))), [])
+    if layout.weights and not weights:
+        first, *others = (_readable(pattern) for pattern in layout.weights)
+        other = f"it is a model of open_clip: use --scorer hf-hub:{model_id}"
+        lacks = f"it has neither {first} nor {others[-1]}" if others else f"it has no {first}"
+        raise ValueError(other if layout is TRANSFORMERS and "open_clip_config.json" in names else lacks)
+    wanted = [*layout.required.values(), layout.optional]
+    return [*weights, *(name for pattern in wanted for name in _matching(names, pattern))]
+
+
+def _matching(names: Sequence[str], pattern: str) -> list[str]:
+    return [name for name in names if re.fullmatch(pattern, name)]
+
+
+def _readable(pattern: str) -> str:
+    """The first name that a pattern stands for."""
+    return pattern.split("|")[0].replace("\\", "")
 
 
 def _answers(endpoint: str) -> bool:

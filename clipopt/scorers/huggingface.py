@@ -1,12 +1,11 @@
-"""CLIP and SigLIP checkpoints in the format of the transformers library, as scorers."""
+"""Checkpoints of CLIP, SigLIP and their kin in the format of the transformers library, as scorers."""
 
-import hashlib
 import json
 import re
 import string
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,21 +14,46 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import missing_files
 from clipopt.scorers.precision import resolve_dtype
-from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec
+from clipopt.scorers.preprocess import ImageSpec, PatchSpec, fit, patchify, read_image_spec
 from clipopt.types import Embeddings, Images
 
-MODEL_TYPES = ("clip", "siglip")
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a model type's configuration does not say.
+
+    Attributes:
+        model: Its class in transformers.
+        reads: How its text tower reads. "causal": up to the end token, so padding changes nothing. "padded": all of
+            the context, padding included, without case and punctuation. "masked": what the attention mask leaves.
+        context: Longest text in tokens that it was trained on, where that is less than it takes.
+    """
+
+    model: str
+    reads: Literal["causal", "padded", "masked"]
+    context: int | None = None
+
+
+_KINDS = {
+    "clip": _Kind("CLIPModel", "causal"),
+    "metaclip_2": _Kind("MetaClip2Model", "causal"),
+    "siglip": _Kind("SiglipModel", "padded"),
+    "siglip2": _Kind("Siglip2Model", "padded"),
+    "chinese_clip": _Kind("ChineseCLIPModel", "masked", 52),
+    "altclip": _Kind("AltCLIPModel", "masked", 77),
+}
+MODEL_TYPES = tuple(_KINDS)
 
 # Up to here plain attention beats the fused one on a CPU; a ViT-B/32 has 50 tokens.
 _EAGER_TOKENS = 64
 _TEXTS_AT_ONCE = 256
-_PROBE_TEXT = "The quick brown fox's 42 photos: jump over a lazy dog, déjà vu!"
 
 
 class HuggingFaceScorer(nn.Module):
-    """A frozen `CLIPModel` or `SiglipModel` as a `Scorer`. Made by `load_huggingface`.
+    """A frozen `CLIPModel`, `SiglipModel` or the like as a `Scorer`. Made by `load_huggingface`.
 
     Args:
         model: The model in float32, from which scale, bias and fingerprint are taken.
@@ -45,23 +69,28 @@ class HuggingFaceScorer(nn.Module):
     head: Literal["softmax", "sigmoid"]
 
     def __init__(
-        self, model: Any, tokenizer: Any, image_spec: ImageSpec, *, name: str, dtype: torch.dtype = torch.float32
+        self,
+        model: Any,
+        tokenizer: Any,
+        image_spec: ImageSpec | PatchSpec,
+        *,
+        name: str,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        if model.config.model_type not in MODEL_TYPES:
+        kind = _KINDS.get(model.config.model_type)
+        if kind is None:
             raise ValueError(f"{name} is a {model.config.model_type} model: expected one of {', '.join(MODEL_TYPES)}")
-        if image_spec.crop != model.config.vision_config.image_size:
-            raise ValueError(
-                f"{name} sees {model.config.vision_config.image_size} pixels a side, but its preprocessor makes "
-                f"{image_spec.crop}: the files of two models are mixed"
-            )
+        _check_size(model.config.vision_config, image_spec, name)
         model.eval().requires_grad_(False)
         self.name = name
         self.image_spec = image_spec
-        self.image_size = image_spec.crop
-        self.head = "sigmoid" if model.config.model_type == "siglip" else "softmax"
-        self.context = int(model.config.text_config.max_position_embeddings)
+        self.image_size = image_spec.side
+        self.head = "sigmoid" if hasattr(model, "logit_bias") else "softmax"
+        longest = int(model.config.text_config.max_position_embeddings)
+        self.context = min(longest, kind.context or longest)
         self.tokenizer = tokenizer
+        self._reads = kind.reads
         # Taken before the weights are rounded: in bfloat16 a scale of 100 would be 98.9.
         self.scale = float(model.logit_scale.exp())
         self.bias = float(model.logit_bias) if self.head == "sigmoid" else 0.0
@@ -71,8 +100,8 @@ class HuggingFaceScorer(nn.Module):
 
     def encode_image(self, images: Images) -> Embeddings:
         """Unit rows of pictures of any size, differentiable in them."""
-        pixels = fit(images, self.image_spec).to(self.model.dtype)
-        return F.normalize(self.model.get_image_features(pixels).pooler_output.float(), dim=-1)
+        inputs = _inputs(images, self.image_spec, self.model.dtype)
+        return F.normalize(self.model.get_image_features(**inputs).pooler_output.float(), dim=-1)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Embeddings:
@@ -82,7 +111,8 @@ class HuggingFaceScorer(nn.Module):
         rows = []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             tokens = self.tokenize(texts[start : start + _TEXTS_AT_ONCE]).to(self.model.device)
-            rows.append(self.model.get_text_features(tokens).pooler_output.float())
+            mask = tokens != self.tokenizer.pad_token_id if self._reads == "masked" else None
+            rows.append(self.model.get_text_features(tokens, attention_mask=mask).pooler_output.float())
         return F.normalize(torch.cat(rows), dim=-1)
 
     def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
@@ -95,13 +125,13 @@ class HuggingFaceScorer(nn.Module):
         CLIP reads a text causally and takes its embedding where the text ends, so padding beyond the longest text
         changes nothing and is left away. SigLIP looks at the padding, without a mask, and takes the last of
         exactly `context` tokens: its texts are padded to that, and stripped of case and punctuation before, which
-        not every tokenizer of its checkpoints does by itself.
+        not every tokenizer of its checkpoints does by itself. A BERT looks away from padding by itself.
         """
-        siglip = self.head == "sigmoid"
-        eos = self.tokenizer.eos_token_id
+        padded = self._reads == "padded"
+        eos = _end(self.tokenizer)
         rows = []
         for text in texts:
-            row = self.tokenizer(canonical(text) if siglip else text, verbose=False)["input_ids"]
+            row = self.tokenizer(canonical(text) if padded else text, verbose=False)["input_ids"]
             if not row or row[-1] != eos:
                 row = [*row, eos]
             if len(row) > self.context:
@@ -112,7 +142,7 @@ class HuggingFaceScorer(nn.Module):
                 )
                 row = [*row[: self.context - 1], eos]
             rows.append(row)
-        length = self.context if siglip else max(map(len, rows))
+        length = self.context if padded else max(map(len, rows))
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else eos
         return torch.tensor([row + [pad] * (length - len(row)) for row in rows])
 
@@ -143,19 +173,19 @@ def load_huggingface(
         raise ValueError(f"{name} is a {kind} model: expected one of {', '.join(MODEL_TYPES)}")
     spec = read_image_spec(folder)
     number_format = resolve_dtype(dtype, device)
+    import transformers
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoTokenizer, CLIPModel, SiglipModel
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model, report = (CLIPModel if kind == "clip" else SiglipModel).from_pretrained(
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, report = getattr(transformers, _KINDS[kind].model).from_pretrained(
             folder,
             dtype=torch.float32,
-            attn_implementation=_attention(config.vision_config, device),
+            attn_implementation=_attention(config.vision_config, spec, device),
             local_files_only=True,
             output_loading_info=True,
         )
@@ -177,12 +207,42 @@ def _model_type(folder: Path) -> str:
         raise ValueError(f"cannot read a model type from {folder / 'config.json'}: {error!r}") from error
 
 
-def _attention(vision: Any, device: torch.device) -> str:
-    tokens = (vision.image_size // vision.patch_size) ** 2 + 1
+def _attention(vision: Any, spec: ImageSpec | PatchSpec, device: torch.device) -> str:
+    tokens = (spec.side // vision.patch_size) ** 2 + 1
     return "eager" if device.type == "cpu" and tokens <= _EAGER_TOKENS else "sdpa"
 
 
-def _fingerprint(model: Any, tokenizer: Any, spec: ImageSpec) -> str:
+def _check_size(vision: Any, spec: ImageSpec | PatchSpec, name: str) -> None:
+    if isinstance(spec, PatchSpec):
+        what, sees, makes = "patch", vision.patch_size, spec.patch
+    else:
+        what, sees, makes = "picture", getattr(vision, "image_size", "any"), spec.side
+    if sees != makes:
+        raise ValueError(
+            f"{name} sees {sees} pixels a side of a {what}, but its preprocessor makes {makes}: the files of two "
+            "models are mixed"
+        )
+
+
+def _inputs(images: Images, spec: ImageSpec | PatchSpec, dtype: torch.dtype) -> dict[str, Tensor]:
+    """What the model's own processor would return for `images`."""
+    if isinstance(spec, ImageSpec):
+        return {"pixel_values": fit(images, spec).to(dtype)}
+    patches, grid = patchify(images, spec)
+    return {
+        "pixel_values": patches.to(dtype),
+        "pixel_attention_mask": torch.ones(patches.shape[:2], dtype=torch.long, device=patches.device),
+        "spatial_shapes": torch.tensor(grid).expand(len(patches), 2),
+    }
+
+
+def _end(tokenizer: Any) -> int:
+    """The number of the token that ends a text; a BERT calls it the separator."""
+    end: int = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    return end
+
+
+def _fingerprint(model: Any, tokenizer: Any, spec: ImageSpec | PatchSpec) -> str:
     """Covers what decides an embedding and shows in no weight, too; not the device and not the number format."""
     towers = (model.config.vision_config, model.config.text_config)
     described = {
@@ -192,10 +252,6 @@ def _fingerprint(model: Any, tokenizer: Any, spec: ImageSpec) -> str:
         "context": towers[1].max_position_embeddings,
         "special": [towers[1].eos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
         "vocabulary": sorted(tokenizer.get_vocab().items()),
-        "probe": tokenizer(_PROBE_TEXT)["input_ids"],
+        "probe": tokenizer(PROBE_TEXT)["input_ids"],
     }
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for key, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{key}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().float().contiguous().view(-1).numpy().data)
-    return digest.hexdigest()[:12]
+    return fingerprint(described, model.state_dict())
