@@ -32,7 +32,10 @@ class Matching:
         render: Maps (scene, rng) to images, as many for each item, those of one item together. None: the scene is
             the images, one for each item.
         augment: Makes the views of each image. None: each image is its only view.
-        distance: A distance of `clipopt.losses`, called with (embeddings, texts, weights).
+        distance: A distance of `clipopt.losses`, called with (embeddings, texts, weights), and with the embeddings of
+            each of the `paired` pictures behind them.
+        paired: Pictures that the scorer sees through the very views that it gets of the images: what differs in
+            their embeddings then lies in the pictures. Each of the images' shape, or one item of it.
         penalties: Further terms by name: functions of the scene, already weighted.
         seeds: A seed for each item, from which its views are drawn whatever its neighbours are. None: drawn from
             the run's seed and the item's place.
@@ -49,7 +52,8 @@ class Matching:
     _: KW_ONLY
     render: Render | None = None
     augment: Augment | None = None
-    distance: Callable[[Tensor, Tensor, Tensor | None], Tensor] = losses.cosine
+    distance: Callable[..., Tensor] = losses.cosine
+    paired: Sequence[Images] = ()
     penalties: Mapping[str, Callable[[Any], Tensor]] = field(default_factory=dict)
     seeds: Sequence[int] | None = None
     chunk: int = 64
@@ -64,10 +68,11 @@ class Matching:
         """The weighted terms of one step, each of shape (items,) or a scalar."""
         scene = self.param()
         images = scene if self.render is None else self.render(scene, rng)
-        terms = {"match": self._match(images, step, rng)}
+        terms = {"match": self.match(images, step, rng)}
         return terms | {name: penalty(scene) for name, penalty in self.penalties.items()}
 
-    def _match(self, images: Images, step: int, rng: Generator) -> Tensor:
+    def match(self, images: Images, step: int, rng: Generator) -> Tensor:
+        """The term "match" alone, of images that are at hand: shape (items,)."""
         items = self._items(len(images))
         per_image = 1 if self.augment is None else self.augment.views
         per_item = len(images) // items * per_image
@@ -78,15 +83,19 @@ class Matching:
         distances = []
         for some, views in _chunks(len(images), per_image, self.chunk):
             part = images[some].detach().requires_grad_(wants_gradient)
-            seen = part if self.augment is None else self.augment.apply(part, rows(draw, views))
-            embeddings = self.scorer.encode_image(seen)
-            distance = self.distance(embeddings, self.target.embeddings, weights[views])
+            with torch.no_grad():
+                paired = [self._embed(picture.expand_as(images)[some], rows(draw, views)) for picture in self.paired]
+            embeddings = self._embed(part, rows(draw, views))
+            distance = self.distance(embeddings, self.target.embeddings, weights[views], *paired)
             distances.append(distance.detach())
             if wants_gradient:
                 gradient[some] += torch.autograd.grad(distance.sum() / per_item, part)[0]
         match = torch.cat(distances).view(items, per_item).mean(dim=1)
         handed: Tensor = _HandBack.apply(images, match, gradient)  # type: ignore[no-untyped-call]
         return handed
+
+    def _embed(self, images: Images, draw: Draw) -> Tensor:
+        return self.scorer.encode_image(images if self.augment is None else self.augment.apply(images, draw))
 
     def _items(self, images: int) -> int:
         listed = len(self.target.weights)

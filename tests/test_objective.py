@@ -268,3 +268,29 @@ def test_bad_input_is_named():
         matching(images(4), goal=Target(torch.eye(24)[:1], torch.ones(1, 1)), seeds=(1, 2))(0, generator(0))
     with pytest.raises(ValueError, match="each of 2 items"):
         matching(images(3), goal=Target(torch.eye(24)[:1], torch.ones(1, 1)), seeds=(1, 2))(0, generator(0))
+
+
+def test_paired_pictures_are_seen_through_the_same_views():
+    seen = []
+
+    def distance(image, text, weights, *pictures):
+        seen.append((image.detach(), pictures))
+        return losses.cosine(image, text, weights)
+
+    scene = images()
+    other = images(1)().detach() * 0.5
+    loss = matching(scene, distance=distance, paired=[scene().detach(), other], chunk=5)
+    loss(3, generator(0, 3))
+    assert len(seen) > 3
+    for views, (same, dark) in seen:
+        assert torch.equal(views, same)
+        assert not torch.allclose(views, dark, atol=0.01)
+
+
+def test_no_gradient_reaches_a_paired_picture():
+    picture = images(1)().detach().requires_grad_()
+    scene = images()
+    loss = matching(scene, distance=lambda image, text, weights, seen: 1 - (image * seen).sum(1), paired=[picture])
+    loss(0, generator(0))["match"].sum().backward()
+    assert picture.grad is None
+    assert all(parameter.grad.abs().sum() > 0 for parameter in scene.parameters())

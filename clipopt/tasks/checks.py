@@ -61,7 +61,7 @@ def require_memory(needed: int | float, device: torch.device, what: str) -> None
     installed = _memory(device)
     if installed is not None and needed > LARGEST_SHARE * installed:
         raise ValueError(
-            f"{what} needs about {_amount(needed)} of memory, and this machine has {_amount(installed)}; "
+            f"{what} needs about {amount(needed)} of memory, and this machine has {amount(installed)}; "
             "ask for a smaller --size or fewer items"
         )
 
@@ -75,6 +75,7 @@ def _memory(device: torch.device) -> int | None:
         return None
 
 
-def _amount(number: int | float) -> str:
+def amount(number: int | float) -> str:
+    """A number of bytes as a person reads it."""
     power = min(max(0, math.floor(math.log10(max(number, 1)) / 3)), 6)
     return f"{number / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB')[power]}"

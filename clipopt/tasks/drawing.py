@@ -4,100 +4,42 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
-from clipopt import augment, losses, params
+from clipopt import losses, params
 from clipopt.objective import Matching
 from clipopt.optimize import Step, optimize
 from clipopt.record import Run
-from clipopt.scorers import Scorer, Target, target
+from clipopt.scorers import Scorer
+from clipopt.tasks.editing import Edit, enlarge, extend, fit, meet, soften
 from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.planner import Plan, halving, memory_needed, out_of_memory
+from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Mask, Part, Sight, box, resize, seam, views
 from clipopt.types import Images, PerItem, generator
+
+__all__ = ["Drawing", "Item", "Plan", "memory_needed", "views"]
 
 LOOKS = 15
 """How often in a run the items are scored on held-out views."""
-HELD_OUT_VIEWS = 8
 FRAMES = 60
 """Frames of the progress film."""
+FRAME_SIDE = 768
+"""Longest side of a frame in pixels."""
 CHECKPOINT_SECONDS = 10.0
-_HELD_OUT = -1
-# Measured: torch and a small scorer, and per value of the pictures the parameters, Adam, the gradient, the film.
-_BASE_BYTES, _BYTES_PER_VALUE = 0.4e9, 96
-
-
-@dataclass(frozen=True)
-class Item:
-    """One picture to make.
-
-    Attributes:
-        prompt: Texts and pictures (3, h, w) with their weights.
-        seed: Its own seed; no neighbour changes what it gives.
-        label: What a person reads below it.
-    """
-
-    prompt: Mapping[str | Tensor, float]
-    seed: int
-    label: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How pictures are made; the defaults are those of `clipopt image`.
-
-    Attributes:
-        width: Of the pictures, pixels.
-        height: Of the pictures, pixels.
-        param: What is learned.
-        steps: Steps of the optimizer.
-        seed: Of the run; every item has its own besides.
-        lr: Adam's learning rate at the start, which falls to zero along a cosine.
-        crops: Views of an item in a step.
-        smooth: Weight of the total variation, as measured at the size that the scorer sees: the same picture at
-            twice the resolution has the same penalty.
-    """
-
-    width: int = 256
-    height: int = 256
-    param: Literal["pyramid", "pixels", "fourier"] = "pyramid"
-    steps: int = 120
-    seed: int = 0
-    lr: float = 0.1
-    crops: int = 6
-    smooth: float = 0.5
-
-
-def views(count: int, scorer: Scorer) -> augment.Augment:
-    """The views that a scorer gets of a picture: crops at the size it sees, with jittered colours and noise."""
-    crops = augment.crops(count, scorer.image_size, scale=(0.75, 1.15), padding="border")
-    return augment.compose(crops, augment.color(), augment.noise(0.05))
-
-
-def memory_needed(items: int, plan: Plan) -> float:
-    """About how many bytes a run holds at most, without its models."""
-    return _BASE_BYTES + items * 3 * plan.height * plan.width * _BYTES_PER_VALUE
-
-
-class Eye:
-    """Scores pictures on a fixed set of views that no step of the run draws: how well each fits its prompt."""
-
-    def __init__(self, scorer: Scorer, items: Sequence[Item]) -> None:
-        self.scorer = scorer
-        self.target: Target = target(scorer, [item.prompt for item in items])
-        self._views = views(HELD_OUT_VIEWS, scorer)
-        self._draws = [self._views.sample(generator(item.seed, _HELD_OUT)) for item in items]
-
-    @torch.no_grad()
-    def __call__(self, images: Images) -> PerItem:
-        """The weighted cosine of every item with its prompt, averaged over the views."""
-        scores = []
-        for image, draw, weights in zip(images.split(1), self._draws, self.target.weights, strict=True):
-            embeddings = self.scorer.encode_image(self._views.apply(image, draw))
-            scores.append((embeddings @ self.target.embeddings.T).mean(0) @ weights)
-        return torch.stack(scores).cpu()
+IN_REGIONS = 0.2
+"""Share of its gradient that the prompt of the whole picture keeps where a region has its own."""
+FADE = 0.05
+"""Least width of a region's soft edge, as a fraction of the shorter side: a hard one can be seen."""
+MARGIN = 8
+"""A tile is made larger by one part in this many."""
+CHUNK = 64
+"""Most views that a scorer sees at once."""
 
 
 @dataclass
@@ -126,44 +68,104 @@ class Drawing:
         scorer: Scorer,
         *,
         judge: Scorer | None = None,
-        init: Images | None = None,
+        edit: Edit | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.plan, self.items = plan, items
-        self.scorer = Eye(scorer, items)
-        self.judge = None if judge is None else Eye(judge, items)
-        seeds = [item.seed for item in items]
-        kind = {"pyramid": params.Pyramid, "pixels": params.Pixels, "fourier": params.Fourier}[plan.param]
-        self.image = kind(plan.height, plan.width, rng=[generator(seed) for seed in seeds], init=init).to(device)
-        self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr)
-        self.loss = Matching(
-            self.image,
-            scorer,
-            self.scorer.target,
-            augment=views(plan.crops, scorer),
-            penalties={"smooth": self._roughness} if plan.smooth else {},
-            seeds=seeds,
-        )
-        start = self.pictures().clone()
-        self.best = Best(start, self.scorer(start), torch.zeros(len(items), dtype=torch.long))
+        self.plan, self.items, self.edit = plan, items, edit or Edit()
+        self.device = torch.device(device)
+        self.look_every = max(1, plan.steps // LOOKS)
+        self._scorers = [scorer] if judge is None else [scorer, judge]
+        self._chunk, self._look_chunk = min(CHUNK, plan.crops * len(items)), HELD_OUT_VIEWS
+        self.enter(0)
 
-    def _roughness(self, images: Images) -> PerItem:
-        detail = min(images.shape[-2:]) / self.scorer.scorer.image_size
-        return self.plan.smooth * detail * losses.total_variation(images)
+    def enter(self, stage: int, step: int = 0) -> None:
+        """Make what has the resolution of a stage: from the pictures of the stage before, or else the start."""
+        plan, edit, size = self.plan, self.edit, self.plan.size(stage)
+        # A tile is made with a margin, which is then blended into its other side.
+        canvas = (size[0] + size[0] // MARGIN, size[1] + size[1] // MARGIN) if edit.tile else size
+        given = None if edit.init is None else resize(edit.init, size)
+        init = None if given is None else extend(given, canvas)
+        if stage:
+            with torch.no_grad():
+                init = enlarge(self.image(), canvas, init)
+        rng = [generator(item.seed) for item in self.items]
+        kind = {"pyramid": params.Pyramid, "pixels": params.Pixels, "fourier": params.Fourier}[plan.param]
+        self.stage = stage
+        self.image: nn.Module = kind(*canvas, rng=rng, init=init).to(self.device)
+        self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr)
+        self._given = None if given is None else given.to(self.device)
+        mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
+        self._changes = None if mask is None else soften(mask, round(edit.feather * min(size)))
+        self.sights = [self._sights(scorer, size, mask) for scorer in self._scorers]
+        self.losses = {name: sight.matching(self.scene, plan.crops) for name, sight in self.sights[0].items()}
+        start = self.pictures().clone()
+        self.best = Best(start, self._score(start), torch.full((len(self.items),), step))
+
+    def _sights(self, scorer: Scorer, size: tuple[int, int], mask: Mask | None) -> dict[str, Sight]:
+        """What a scorer is asked, by the names of the terms of the loss."""
+        edit, regions = self.edit, {}
+        rest = torch.ones(1, 1, *size, device=self.device)
+        for number, region in enumerate(edit.regions):
+            inside = fit(region.mask, size).to(self.device)
+            gain = soften(inside, round(max(edit.feather, FADE) * min(size)))
+            rest = torch.minimum(rest, 1 - (1 - IN_REGIONS) * gain)
+            asked: list[tuple[str | Tensor, float]] = [*region.prompt.items()]
+            items = [replace(item, prompt=dict(asked)) for item in self.items]
+            regions[f"region {number}"] = Sight(scorer, items, part=Part(box(inside), gain), size=size)
+        part = None
+        if mask is not None or edit.regions:
+            whole = (0, size[0], 0, size[1])
+            part = Part(whole if mask is None or edit.tile else box(mask), rest if edit.regions else None)
+        change = None if edit.was is None or self._given is None else (self._given, edit.was)
+        return {"match": Sight(scorer, self.items, part=part, tile=edit.tile, size=size, change=change)} | regions
+
+    def scene(self) -> Images:
+        """The pictures, what may not change as it was."""
+        images: Images = self.image()
+        if self.edit.tile:
+            images = meet(images, self.plan.size(self.stage))
+        if self._given is None or self._changes is None:
+            return images
+        return torch.lerp(self._given, images, self._changes)
+
+    def loss(self, step: int, rng: Generator) -> dict[str, Tensor]:
+        """The weighted terms of one step, each of shape (items,)."""
+        images, plan, edit = self.scene(), self.plan, self.edit
+        terms = {name: self._match(matching, images, step, rng) for name, matching in self.losses.items()}
+        if plan.smooth:
+            detail = min(images.shape[-2:]) / self._scorers[0].image_size
+            around = F.pad(images, (0, 1, 0, 1), mode="circular") if edit.tile else images
+            terms["smooth"] = plan.smooth * detail * losses.total_variation(around)
+        if edit.keep and self._given is not None:
+            terms["keep"] = edit.keep * losses.l2(images, self._given)
+        return terms
+
+    def _match(self, matching: Matching, images: Images, step: int, rng: Generator) -> Tensor:
+        term, self._chunk = halving(lambda chunk: replace(matching, chunk=chunk).match(images, step, rng), self._chunk)
+        return term
 
     def draw(self, start: int = 0) -> Iterator[tuple[Step, dict[str, PerItem]]]:
         """The loop: yields every step, with the scores of the items where it looked; `best` keeps the best of each.
 
         Raises:
             FloatingPointError: a term, a gradient or a picture is not finite; names the step.
+            MemoryError: there is no memory even for one view at a time.
         """
-        steps = self.plan.steps
-        look_every = max(1, steps // LOOKS)
+        for stage, (first, last) in enumerate(self.plan.spans()):
+            if stage < self.stage:
+                continue
+            if stage > self.stage:
+                self.enter(stage, first)
+            for step in self.steps(max(start, first), last):
+                done = step.index + 1
+                yield step, self.look(done) if done % self.look_every == 0 or done == self.plan.steps else {}
+
+    def steps(self, start: int, end: int) -> Iterator[Step]:
+        """Steps of the optimizer at the resolution of the stage, with the learning rate that belongs to each."""
         self._set_rate(start)
-        for step in optimize(self.loss, self.optimizer, steps=steps, seed=self.plan.seed, start=start):
-            done = step.index + 1
-            yield step, self._look(done) if done % look_every == 0 or done == steps else {}
-            self._set_rate(done)
+        for step in optimize(self.loss, self.optimizer, steps=end, seed=self.plan.seed, start=start):
+            yield step
+            self._set_rate(step.index + 1)
 
     def run(self, run: Run, *, quiet: bool = False) -> dict[str, Any]:
         """`draw` with a folder and a progress bar; returns what summary.json holds.
@@ -171,6 +173,7 @@ class Drawing:
         Raises:
             KeyboardInterrupt: Ctrl-C, after the step in progress was finished and everything was saved.
             FloatingPointError: as `draw`; the best pictures so far are in the folder.
+            MemoryError: likewise.
         """
         from tqdm import tqdm
 
@@ -178,7 +181,7 @@ class Drawing:
         frame_every = max(1, steps // FRAMES)
         with graceful_interrupt() as interrupted:
             if run.step == 0:
-                run.preview(self.pictures())
+                run.preview(self._frame())
             shown = {"score": self.best.score}
             bar = tqdm(total=steps, initial=run.step, unit="step", disable=quiet, file=sys.stderr)
             saved = time.monotonic()
@@ -187,7 +190,7 @@ class Drawing:
                     shown |= scores
                     run.log(step.index, step.loss, step.terms, score=scores.get("score"), judge=scores.get("judge"))
                     if run.step % frame_every == 0:
-                        run.preview(self.pictures())
+                        run.preview(self._frame())
                     means = {name: f"{float(values.mean()):.3f}" for name, values in shown.items()}
                     bar.set_postfix(loss=f"{float(step.loss) / len(self.items):.3f}", **means, refresh=False)
                     bar.update()
@@ -196,7 +199,9 @@ class Drawing:
                     if time.monotonic() - saved > CHECKPOINT_SECONDS:
                         run.save(self.state())
                         saved = time.monotonic()
-            except FloatingPointError as error:
+            except (FloatingPointError, MemoryError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and not out_of_memory(error):
+                    raise
                 failure = error
             finally:
                 bar.close()
@@ -204,17 +209,21 @@ class Drawing:
                 run.save(self.state())
             return self._finish(run, failure)
 
-    def _finish(self, run: Run, failure: FloatingPointError | None) -> dict[str, Any]:
+    def _finish(self, run: Run, failure: Exception | None) -> dict[str, Any]:
         status: Literal["done", "interrupted", "failed"] = "done" if run.step == self.plan.steps else "interrupted"
         if failure is not None:
             status = "failed"
         best, last = self.best, self.pictures()
         if not torch.isfinite(last).all():
             last = best.images
-        scores = {"score": best.score, "best step": best.step, "score of last": self.scorer(last)}
-        if self.judge is not None:
-            judged = {"judge": self.judge(best.images), "judge of last": self.judge(last)}
+        scores = {"score": best.score, "best step": best.step, "score of last": self._score(last)}
+        if len(self.sights) > 1:
+            judged = {"judge": self._score(best.images, 1), "judge of last": self._score(last, 1)}
             scores = {"score": best.score, "judge": judged["judge"]} | scores | judged
+        if self.edit.tile:
+            scores["seam"] = seam(best.images)
+        if self.plan.stages > 1:
+            run.preview(self._frame())
         summary = run.finish(
             best=best.images,
             last=last,
@@ -224,7 +233,8 @@ class Drawing:
             reason=str(failure or ""),
         )
         if failure is not None:
-            raise FloatingPointError(f"{failure}; the best so far is in {run.folder}") from failure
+            kind = FloatingPointError if isinstance(failure, FloatingPointError) else MemoryError
+            raise kind(f"{failure}; the best so far is in {run.folder}") from failure
         if status == "interrupted":
             raise KeyboardInterrupt
         return summary
@@ -232,17 +242,34 @@ class Drawing:
     @torch.no_grad()
     def pictures(self) -> Images:
         """The pictures as they are now, one per item."""
-        images: Images = self.image()
-        return images
+        return self.scene()
 
-    def _look(self, step: int) -> dict[str, PerItem]:
+    def _frame(self) -> Images:
+        """The pictures for the film, whose frames all have one size."""
+        images, plan = self.pictures(), self.plan
+        if plan.stages == 1:
+            return images
+        zoom = min(1, FRAME_SIDE / max(plan.height, plan.width))
+        return resize(images, (max(1, round(zoom * plan.height)), max(1, round(zoom * plan.width))))
+
+    def _score(self, images: Images, judge: int = 0) -> PerItem:
+        """What the scorer (0) or the judge (1) thinks of the pictures: the mean over what it is asked."""
+        scores = []
+        for sight in self.sights[judge].values():
+            score, self._look_chunk = halving(partial(sight.score, images), self._look_chunk)
+            scores.append(score)
+        return torch.stack(scores).mean(0)
+
+    def look(self, step: int) -> dict[str, PerItem]:
         """Score the items, remember the best; the judge only looks on."""
         images = self.pictures()
         if not torch.isfinite(images).all():
             raise FloatingPointError(f"after step {step} the picture is not finite: lower the learning rate")
-        scores = {"score": self.scorer(images)}
+        scores = {
+            name: self._score(images, number) for number, name in enumerate(("score", "judge")[: len(self.sights)])
+        }
         self.best.update(images, scores["score"], step)
-        return scores if self.judge is None else scores | {"judge": self.judge(images)}
+        return scores
 
     def _set_rate(self, step: int) -> None:
         for group in self.optimizer.param_groups:
@@ -252,6 +279,7 @@ class Drawing:
         """What `load_state` needs to go on, bit for bit on the CPU."""
         best = self.best
         return {
+            "stage": self.stage,
             "image": self.image.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": {"images": best.images, "score": best.score, "step": best.step},
@@ -259,7 +287,9 @@ class Drawing:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
+        if state["stage"] != self.stage:
+            self.enter(state["stage"])
         self.image.load_state_dict(state["image"])
         self.optimizer.load_state_dict(state["optimizer"])
         best = state["best"]
-        self.best = Best(best["images"].to(self.pictures().device), best["score"], best["step"])
+        self.best = Best(best["images"].to(self.device), best["score"], best["step"])

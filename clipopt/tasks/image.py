@@ -1,23 +1,23 @@
 """`clipopt image`: pictures from text."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
-from clipopt import files
 from clipopt.record import Run, check_out
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.tasks.checks import parse_size, require_memory, require_positive, resolve_device
-from clipopt.tasks.drawing import Drawing, Item, Plan, memory_needed
+from clipopt.tasks.drawing import Drawing, Item
+from clipopt.tasks.editing import Editing
+from clipopt.tasks.planner import Param, Plan, expected_files, forecast, in_words, memory_needed, stages_of
 from clipopt.tasks.prompts import parse_prompt, with_negatives
 
 REAL_SCORER = "openai/clip-vit-base-patch32"
@@ -51,10 +51,10 @@ class Image:
     `clipopt train`."""
     judge: str = "embedded-judge"
     """Who looks on and reports: as --scorer, or "none". It stays silent where a prompt has words unknown to it."""
-    param: Literal["pyramid", "pixels", "fourier"] = Plan.param
+    param: Param = Plan.param
     """What is learned: a pyramid of resolutions (calm shapes), raw pixels, or a Fourier spectrum (for real models)."""
-    size: str = "256"
-    """Pixels of the picture: N for a square, or WxH."""
+    size: str | None = None
+    """Pixels of the picture: N for a square, or WxH. By default that of --init, else 256."""
     steps: int = Plan.steps
     """Steps of the optimizer. More is finer up to a point."""
     seed: int = Plan.seed
@@ -63,16 +63,16 @@ class Image:
     """Pictures of each prompt, with the seeds that follow."""
     negative: tuple[str, ...] = ()
     """A text to stay away from, with weight -0.3; can be given several times."""
-    image_prompt: tuple[Path, ...] = ()
-    """A picture to resemble, beside the words or instead of them; can be given several times."""
-    init: Path | None = None
-    """A picture to start from, by default grey noise."""
     lr: float = Plan.lr
     """Learning rate at the start; it falls to zero along a cosine."""
     crops: int = Plan.crops
     """Random views of each picture in each step. Memory does not grow with them, time does."""
     smooth: float = Plan.smooth
     """Weight of the total variation: more is calmer, 0 is none."""
+    stages: int | None = None
+    """Resolutions to go through, small ones first, each twice the one before; the last is --size. By default as many
+    as let a large picture start at 512 pixels or below, so that its size costs time and memory in a few steps only."""
+    editing: Editing = field(default_factory=Editing)
     device: str = "auto"
     """Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
     out: Path | None = None
@@ -82,7 +82,8 @@ class Image:
     resume: Path | None = None
     """Continue the run in this folder with its own settings, on the CPU bit for bit."""
     dry_run: bool = False
-    """Check everything, load the models, say what would be done, and write nothing."""
+    """Check everything, load the models, take a few steps of each size to measure what all would cost, say which
+    memory, time and files to expect, and write nothing."""
     json: bool = False
     """Print the summary alone on stdout."""
     quiet: bool = False
@@ -111,12 +112,13 @@ class Image:
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
-        kept = ("resume", "device", "dry_run", "json", "quiet")
-        for field in dataclasses.fields(self):
-            default = () if field.name == "prompts" else field.default
-            if field.name not in kept and getattr(self, field.name) != default:
-                name = "a prompt" if field.name == "prompts" else f"--{field.name.replace('_', '-')}"
-                raise ValueError(f"--resume continues a run with its own settings: leave out {name}")
+        kept = ("resume", "device", "dry_run", "json", "quiet", "editing")
+        groups = ((self, Image(())), (self.editing, Editing()))
+        for given, default in groups:
+            for name, value in vars(given).items():
+                if name not in kept and value != getattr(default, name):
+                    option = "a prompt" if name == "prompts" else f"--{name.replace('_', '-')}"
+                    raise ValueError(f"--resume continues a run with its own settings: leave out {option}")
         run = Run.resume(folder, "image")
         settings = _from_config(run.config, folder)
         if self.device != "auto":
@@ -127,47 +129,56 @@ class Image:
         if run.state is not None:
             drawing.load_state(run.state)
         if self.dry_run:
-            return lambda: settings._say_plan(drawing, fingerprints)
+            return lambda: settings._say_plan(drawing, fingerprints, run)
         return lambda: settings._draw(drawing, run)
 
     def _load(self) -> tuple[Drawing, dict[str, str]]:
         """Everything that the settings name, checked and in memory, with the fingerprints of what was read."""
         prompts = self._prompts()
-        plan = self._plan()
+        edit, pictures = self.editing.load()
+        plan = self._plan(None if edit.init is None else (edit.init.shape[-1], edit.init.shape[-2]))
+        self.editing.check_shapes(edit, (plan.height, plan.width))
         device = resolve_device(self.device)
         count = len(prompts) * self.seeds
         shape = f"{plan.width} x {plan.height} pixels"
         what = f"a picture of {shape}" if count == 1 else f"a batch of {count} pictures of {shape}"
         require_memory(memory_needed(count, plan), device, what)
-        paths = {"init": self.init} | {f"image-prompt {i}": path for i, path in enumerate(self.image_prompt)}
-        images = {name: files.load_image(path) for name, path in paths.items() if path is not None}
-        init = images.pop("init", None)
         scorer = load_scorer(self.scorer, device=str(device))
         judge = None if self.judge == "none" else load_scorer(self.judge, device=str(device))
-        judge = self._check_words(prompts, scorer, judge)
+        judge = self._check_words([*prompts, *self.editing.texts()], scorer, judge)
         fingerprints = {"scorer": scorer.fingerprint} | ({} if judge is None else {"judge": judge.fingerprint})
-        fingerprints |= {name: _digest(path) for name, path in paths.items() if path is not None}
-        resembled = [(image[0].to(device), 1.0) for image in images.values()]
+        resembled = [(picture[0].to(device), 1.0) for picture in pictures]
         items = []
         for prompt in prompts:
             parts: list[tuple[str | Tensor, float]] = [*prompt.items(), *resembled]
             items += [Item(dict(parts), self.seed + i, self._label(prompt, i)) for i in range(self.seeds)]
-        return Drawing(plan, items, scorer, judge=judge, init=init, device=device), fingerprints
+        drawing = Drawing(plan, items, scorer, judge=judge, edit=edit, device=device)
+        return drawing, fingerprints | self.editing.fingerprints()
 
-    def _plan(self) -> Plan:
-        width, height = parse_size(self.size)
-        require_positive(steps=self.steps, seeds=self.seeds, lr=self.lr, crops=self.crops)
+    def _plan(self, given: tuple[int, int] | None) -> Plan:
+        """The plan; `given` are width and height of the picture to start from."""
+        width, height = given or (Plan.width, Plan.height)
+        if self.size is not None:
+            width, height = parse_size(self.size)
+        stages = stages_of(width, height) if self.stages is None else self.stages
+        require_positive(steps=self.steps, seeds=self.seeds, lr=self.lr, crops=self.crops, stages=stages)
         if not (math.isfinite(self.smooth) and self.smooth >= 0):
             raise ValueError(f"--smooth must be 0 or more, got {self.smooth}")
-        return Plan(width, height, self.param, self.steps, self.seed, self.lr, self.crops, self.smooth)
+        if 2 ** (stages - 1) > min(width, height):
+            raise ValueError(f"--stages {stages} would start below 1 pixel: leave it out for as many as suit the size")
+        return Plan(width, height, self.param, self.steps, self.seed, self.lr, self.crops, self.smooth, stages)
 
     def _prompts(self) -> list[dict[str, float]]:
-        if not self.prompts and not self.image_prompt:
+        if not self.prompts and not self.editing.image_prompt:
             raise ValueError('say what to show, for example: clipopt image "a red apple on a blue background"')
         prompts = [parse_prompt(argument) for argument in self.prompts] or [{}]
+        if any(self.editing.was in prompt for prompt in prompts):
+            raise ValueError("--was and the prompt are the same text: say what --init shows, and what it shall become")
         return [with_negatives(prompt, self.negative) for prompt in prompts]
 
-    def _check_words(self, prompts: list[dict[str, float]], scorer: Scorer, judge: Scorer | None) -> Scorer | None:
+    def _check_words(
+        self, prompts: Sequence[Mapping[str, float]], scorer: Scorer, judge: Scorer | None
+    ) -> Scorer | None:
         """Warn about words that the scorer lacks; returns the judge, or None where it lacks some itself."""
         if lacked := _unknown_words(scorer, prompts):
             sys.stderr.write(
@@ -191,38 +202,38 @@ class Image:
             raise
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n" if self.json else f"{run.folder}\n")
 
-    def _say_plan(self, drawing: Drawing, fingerprints: Mapping[str, str]) -> None:
+    def _say_plan(self, drawing: Drawing, fingerprints: Mapping[str, str], run: Run | None = None) -> None:
+        folder = str(self.out or "outputs/image/<time>-<prompt>") if run is None else str(run.folder)
         plan = {
             "items": [item.label for item in drawing.items],
             "settings": self._settings(drawing),
             "fingerprints": dict(fingerprints),
-            "memory_needed_bytes": int(memory_needed(len(drawing.items), drawing.plan)),
-            "folder": str(self.resume or self.out or "outputs/image/<time>-<prompt>"),
+            **forecast(drawing, 0 if run is None else run.step),
+            "files": expected_files(len(drawing.items)),
+            "folder": folder,
         }
-        sys.stdout.write(json.dumps(plan, ensure_ascii=False, indent=None if self.json else 2) + "\n")
+        sys.stdout.write((json.dumps(plan, ensure_ascii=False) if self.json else in_words(plan)) + "\n")
 
     def _label(self, prompt: Mapping[str, float], number: int) -> str:
         """What stands below a picture: its texts with weights other than 1, the pictures it resembles, its seed."""
         parts = [text if weight == 1 else f"{text} ({weight:g})" for text, weight in prompt.items()]
-        parts += [f"like {path.name}" for path in self.image_prompt]
+        parts += [f"like {path.name}" for path in self.editing.image_prompt]
         return ", ".join(parts) + (f", seed {self.seed + number}" if self.seeds > 1 else "")
 
     def _settings(self, drawing: Drawing) -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
-        settings["init"] = None if self.init is None else self.init.absolute()
-        settings["image_prompt"] = [path.absolute() for path in self.image_prompt]
-        return settings | {"device": str(drawing.pictures().device)}
+        plan = drawing.plan
+        settings |= {"size": f"{plan.width}x{plan.height}", "stages": plan.stages}
+        return settings | {"editing": self.editing.as_config(), "device": str(drawing.device)}
 
 
 def _from_config(config: Mapping[str, Any], folder: Path) -> Image:
     """The settings of a run that `_settings` wrote."""
-    paths = {"init": config.get("init") and Path(config["init"])}
-    paths |= {"image_prompt": tuple(map(Path, config.get("image_prompt", ())))}
     texts = {name: tuple(config.get(name, ())) for name in ("prompts", "negative")}
     try:
-        return Image(**{**config, **paths, **texts})
-    except TypeError as error:
+        return Image(**{**config, **texts, "editing": Editing.from_config(config["editing"])})
+    except (TypeError, KeyError) as error:
         raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error
 
 
@@ -236,7 +247,3 @@ def _unknown_words(scorer: Scorer, prompts: Sequence[Mapping[str, float]]) -> li
 
 def _quoted(words: Sequence[str]) -> str:
     return ", ".join(f'"{word}"' for word in words)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

@@ -220,7 +220,7 @@ def test_unknown_words_are_named(here: Path, towers: list[str], capsys: pytest.C
 
 
 def test_dry_run_writes_nothing(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
-    assert image(PROMPT, *QUICK, *towers, "--dry-run", "--out", "run") == 0
+    assert image(PROMPT, *QUICK, *towers, "--dry-run", "--json", "--out", "run") == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["folder"] == "run"
     assert plan["settings"]["steps"] == 12

@@ -1,0 +1,171 @@
+"""What a run needs: memory, time, files. And how it goes on when memory is short."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import torch
+
+from clipopt.record import peak_memory
+from clipopt.tasks.checks import amount
+
+if TYPE_CHECKING:
+    from clipopt.tasks.drawing import Drawing
+
+T = TypeVar("T")
+Param = Literal["pyramid", "pixels", "fourier"]
+
+SMALL = 512
+"""Up to this many pixels of the shorter side a picture is made at its own size from the start."""
+PROBED = 3
+"""Steps of each size that a forecast takes; the first one warms up."""
+# Measured: torch and a small scorer, and per value of the pictures the parameters, Adam, the gradient, the film.
+_BASE_BYTES, _BYTES_PER_VALUE = 0.4e9, 96
+# How the allocators of the CPU and of Apple's GPU say it, in a plain RuntimeError.
+_SAID = ("not enough memory", "can't allocate memory", "backend out of memory")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How pictures are made; the defaults are those of `clipopt image`.
+
+    Attributes:
+        width: Of the pictures, pixels.
+        height: Of the pictures, pixels.
+        param: What is learned.
+        steps: Steps of the optimizer.
+        seed: Of the run; every item has its own besides.
+        lr: Adam's learning rate at the start, which falls to zero along a cosine.
+        crops: Views of an item in a step.
+        smooth: Weight of the total variation, as measured at the size that the scorer sees: the same picture at
+            twice the resolution has the same penalty.
+        stages: Resolutions to go through, each twice the one before.
+    """
+
+    width: int = 256
+    height: int = 256
+    param: Param = "pyramid"
+    steps: int = 120
+    seed: int = 0
+    lr: float = 0.1
+    crops: int = 6
+    smooth: float = 0.5
+    stages: int = 1
+
+    def size(self, stage: int) -> tuple[int, int]:
+        """Height and width of the pictures in a stage."""
+        shrink = 2 ** (self.stages - 1 - stage)
+        return math.ceil(self.height / shrink), math.ceil(self.width / shrink)
+
+    def spans(self) -> list[tuple[int, int]]:
+        """First step and end of each stage: half of the steps for the first one, the others share the rest."""
+        first, later = self.steps - self.steps // 2, self.stages - 1
+        ends = [first + self.steps // 2 * stage // later for stage in range(later)] + [self.steps]
+        return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def stages_of(width: int, height: int) -> int:
+    """How many resolutions lead to a size: as many as let the first one be small."""
+    return max(1, math.ceil(math.log2(min(width, height) / SMALL)) + 1)
+
+
+def memory_needed(items: int, plan: Plan) -> float:
+    """About how many bytes a run holds at most, without its models."""
+    return _BASE_BYTES + items * 3 * plan.height * plan.width * _BYTES_PER_VALUE
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID)
+
+
+def halving(work: Callable[[int], T], chunk: int) -> tuple[T, int]:
+    """`work(chunk)`, done again with half of the chunk each time that memory runs out; returns the chunk that did.
+
+    Raises:
+        MemoryError: there is not even memory for a chunk of 1.
+    """
+    while True:
+        try:
+            return work(chunk), chunk
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if chunk == 1:
+                raise MemoryError(_advice(error)) from error
+        # Behind the handler, for the error's traceback holds what is in memory.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        chunk //= 2
+        sys.stderr.write(f"clipopt: note: out of memory; the scorer now sees {chunk} views at once\n")
+
+
+def _advice(error: BaseException) -> str:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    return f"out of memory even with one view at a time ({reason}): ask for a smaller --size or fewer items"
+
+
+def forecast(drawing: "Drawing", start: int = 0) -> dict[str, Any]:
+    """Measure a few steps of each size, and say what all steps from `start` on need. Spoils the drawing.
+
+    Returns:
+        Bytes of memory (the most that the process held), seconds of the steps, and of each size its pixels, number
+        of steps, seconds of a step and of a look at the scores.
+    """
+    sizes, seconds = [], 0.0
+    for stage, (first, last) in enumerate(drawing.plan.spans()):
+        steps = last - max(first, start)
+        if steps <= 0:
+            continue
+        drawing.enter(stage)
+        ticks = [time.perf_counter()]
+        for _ in drawing.steps(last - min(PROBED, steps), last):
+            ticks.append(time.perf_counter())
+        drawing.look(last)
+        looks = time.perf_counter() - ticks[-1]
+        took = sorted(after - before for before, after in pairwise(ticks))[(len(ticks) - 1) // 2]
+        seconds += steps * took + steps / drawing.look_every * looks
+        height, width = drawing.pictures().shape[-2:]
+        size = {"size": f"{width}x{height}", "steps": steps, "seconds_per_step": round(took, 4)}
+        sizes.append(size | {"seconds_per_look": round(looks, 4)})
+    cuda = drawing.device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(drawing.device) if cuda else peak_memory()
+    return {"memory_bytes": memory, "seconds": round(seconds, 1), "measured": sizes}
+
+
+def expected_files(items: int) -> list[str]:
+    """What a run leaves in its folder."""
+    pictures = ["result.png", "best.png", "last.png"]
+    if items > 1:
+        pictures += [f"{name}-00.png ... {name}-{items - 1:02d}.png" for name in ("result", "last")]
+    film = ["progress.mp4", "progress.gif", "previews/"]
+    return [*pictures, *film, "report.html", "summary.json", "steps.jsonl", "config.json", "checkpoint.pt"]
+
+
+def in_words(plan: Mapping[str, Any]) -> str:
+    """A plan with its forecast, for a person to read."""
+    each = [
+        f"{size['steps']} steps at {size['size']}, {size['seconds_per_step']:.2g} s each" for size in plan["measured"]
+    ]
+    memory = plan["memory_bytes"]
+    lines = [
+        "; ".join(plan["items"]),
+        f"time    about {_duration(plan['seconds'])}: {', '.join(each) or 'nothing is left to do'}",
+        f"memory  {'not told by this system' if memory is None else amount(memory)} at the most",
+        f"        (measured: up to {PROBED} steps of each size, here and now)",
+        f"files   in {plan['folder']}: {', '.join(plan['files'])}",
+        "Nothing was written. --json says more.",
+    ]
+    return "\n".join(lines)
+
+
+def _duration(seconds: float | int) -> str:
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 9.5 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
