@@ -104,14 +104,22 @@ class ImageTower(nn.Module):
 
     def forward(self, images: Images) -> Embeddings:
         """Unit rows of pictures that have the tower's size."""
-        x = ((images - 0.5) * 3).contiguous(memory_format=torch.channels_last)
-        x = self.body(self.stem(x)).float().flatten(2).mT
+        x = self.stages(images)[-1].float().flatten(2).mT
         with torch.autocast(x.device.type, enabled=False):
             x = F.silu(self.norm(x))
             pooled = [x.mean(1)]
             if self.config.sharp_pooling:
                 pooled.append(torch.logsumexp(4 * x, 1) / 4 - math.log(x.shape[1]) / 4)
             return F.normalize(self.head(torch.cat(pooled, 1)), dim=-1)
+
+    def stages(self, images: Images) -> list[Tensor]:
+        """What each block makes of pictures that have the tower's size, fine before coarse: (b, channels, h, w)."""
+        x = self.stem(((images - 0.5) * 3).contiguous(memory_format=torch.channels_last))
+        made = []
+        for block in self.body:
+            x = block(x)
+            made.append(x)
+        return made
 
 
 class _Attention(nn.Module):
@@ -206,9 +214,16 @@ class TowerScorer(nn.Module):
 
     def encode_image(self, images: Images) -> Embeddings:
         """Unit rows of pictures of any size, which are squashed to the tower's square; differentiable."""
-        if images.shape[-2:] != (self.image_size, self.image_size):
-            images = F.interpolate(images, (self.image_size, self.image_size), mode="bicubic", antialias=True)
-        return self.towers.image(images)
+        return self.towers.image(self._fit(images))
+
+    def features(self, images: Images) -> list[Tensor]:
+        """What the stages of the picture tower see, fine before coarse: (b, channels, h, w); differentiable."""
+        return self.towers.image.stages(self._fit(images))
+
+    def _fit(self, images: Images) -> Images:
+        if images.shape[-2:] == (self.image_size, self.image_size):
+            return images
+        return F.interpolate(images, (self.image_size, self.image_size), mode="bicubic", antialias=True)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Embeddings:

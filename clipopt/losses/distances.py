@@ -1,4 +1,4 @@
-"""Distances between embeddings and priors on images, un-reduced over the batch; all are minimised.
+"""Distances between embeddings, un-reduced over the batch; all are minimised.
 
 A distance compares unit rows: `distance(image (b, d), text (n, d), weights) -> (b,)`. Weights of shape (n,) or
 (b, n) weigh the texts, and the result is the weighted sum; None weighs all texts alike with sum 1. A negative
@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
-
-from clipopt.types import Images, PerItem
 
 #: CLIP's logit scale before training, and the cap it is trained under (Radford et al. 2021, section 2.5).
 CLIP_SCALE_INIT = 1 / 0.07
@@ -24,8 +22,6 @@ CLIPSCORE_PREFIX = "A photo depicts "
 
 # Below this length a difference of embeddings has no direction.
 _DIRECTION_EPS = 1e-3
-# Squared slopes below this count as flat: the root of 0 has no gradient.
-_TINY = 1e-14
 
 Weights = Float[Tensor, " n"] | Float[Tensor, "b n"] | None
 
@@ -129,37 +125,6 @@ def directional(
         Gal et al., "StyleGAN-NADA" (2021), arXiv:2108.00946.
     """
     return _weigh(1 - _direction(image - source_image) @ _direction(text - source_text).T, weights)
-
-
-def total_variation(images: Images) -> PerItem:
-    """Mean length of the colour gradient, in intensity per pixel: isotropic, each channel by itself.
-
-    Forward differences, zero across the border. The slope at flat places is 0.
-
-    Reference:
-        Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal algorithms" (1992).
-    """
-    down = F.pad(images.diff(dim=-2), (0, 0, 0, 1))
-    right = F.pad(images.diff(dim=-1), (0, 1, 0, 0))
-    squares = down.square() + right.square()
-    # Several times faster than vector_norm over two stacked images, and as flat at 0.
-    lengths = squares.clamp_min(_TINY).sqrt().where(squares > _TINY, 0.0)
-    return lengths.flatten(1).mean(dim=1)
-
-
-def l2(images: Images, reference: Images) -> PerItem:
-    """Mean squared difference to `reference`, shape (1 or items, 3, h, w): 0, with slope 0, at the reference."""
-    if reference.shape[1:] != images.shape[1:] or reference.shape[0] not in (1, images.shape[0]):
-        raise ValueError(
-            f"reference must have the shape of the images, or one item of it: expected {tuple(images.shape)}, "
-            f"got {tuple(reference.shape)}"
-        )
-    return (images - reference).square().flatten(1).mean(dim=1)
-
-
-def range_penalty(images: Images) -> PerItem:
-    """Mean squared distance of the values to [0, 1]: 0 for every valid image."""
-    return (images - images.clamp(0, 1)).square().flatten(1).mean(dim=1)
 
 
 def _weigh(distances: Float[Tensor, "b n"], weights: Weights) -> Float[Tensor, " b"]:
