@@ -16,15 +16,21 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
     Args:
         spec: "embedded" or "embedded-judge", which come with the package; a .safetensors file that `clipopt train`
             wrote; a local folder of a transformers CLIP or SigLIP model; or its id on the Hugging Face hub, such
-            as "openai/clip-vit-base-patch32".
+            as "openai/clip-vit-base-patch32". With open_clip installed: "open_clip:NAME/TAG" such as
+            "open_clip:ViT-B-32/laion2b_s34b_b79k", "open_clip:NAME/FILE" for a checkpoint file, "open_clip:FOLDER"
+            for a folder with an open_clip_config.json, "hf-hub:OWNER/MODEL" for such a folder on the hub.
         device: A torch device, such as "cpu", "cuda" or "mps".
-        dtype: What a transformers model computes in: "float32", "bfloat16", or "auto" for bfloat16 where that is
-            faster. The small scorers always compute in float32.
+        dtype: What a real model computes in: "float32", "bfloat16", or "auto" for bfloat16 where that is faster.
+            The small scorers always compute in float32.
 
     Raises:
         ValueError: if `spec` names nothing, or what it names is missing, incomplete or not supported.
     """
     place = _device(device)
+    if spec.startswith(("open_clip:", "hf-hub:")) or _is_open_clip(Path(spec).expanduser()):
+        from clipopt.scorers.openclip import load_open_clip
+
+        return load_open_clip(spec.removeprefix("open_clip:"), device=place, dtype=dtype)
     if spec in _EMBEDDED or spec.endswith(".safetensors"):
         return _load_tower(spec, place, dtype)
     from clipopt.scorers.hub import hub_folder, is_hub_id
@@ -36,8 +42,14 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
         return load_huggingface(hub_folder(spec), name=spec, device=place, dtype=dtype)
     raise ValueError(
         f"unknown scorer {spec!r}: expected embedded, embedded-judge, a .safetensors file from `clipopt train`, the "
-        "folder of a CLIP or SigLIP model, or a hub id such as openai/clip-vit-base-patch32"
+        "folder of a CLIP or SigLIP model, a hub id such as openai/clip-vit-base-patch32, or one of open_clip's such "
+        "as open_clip:ViT-B-32/laion2b_s34b_b79k"
     )
+
+
+def _is_open_clip(folder: Path) -> bool:
+    """Whether only open_clip can read the model in `folder`."""
+    return (folder / "open_clip_config.json").is_file() and not (folder / "config.json").is_file()
 
 
 def _load_tower(spec: str, device: torch.device, dtype: str) -> Scorer:
