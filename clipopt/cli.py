@@ -22,6 +22,8 @@ commands:
   caption  say what pictures show:  clipopt caption picture.png
   rank     rank the texts of a list for pictures
   score    CLIPScore and RefCLIPScore of captions
+  index    make the pictures of a folder searchable
+  search   find pictures:  clipopt search photos.index "a red apple"
   train    train the embedded scorer or its judge again
   eval     measure a task on its fixed suite of prompts
 
@@ -91,6 +93,14 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.score import Score
 
             return _settings(Score, command, arguments)
+        case "index":
+            from clipopt.tasks.index import Index
+
+            return _settings(Index, command, arguments)
+        case "search":
+            from clipopt.tasks.search import Search
+
+            return _settings(Search, command, arguments)
         case "train":
             from clipopt.tasks.train import Train
 

@@ -1,0 +1,119 @@
+"""Nearest rows without looking at all of them, by the libraries usearch and faiss; the best are compared exactly."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clipopt import files
+from clipopt.search.store import Index
+
+Backend = Literal["usearch", "faiss"]
+_FIRST = 4
+"""How many times as many items are fetched as are asked for, before they are compared exactly."""
+_NEIGHBOURS = 32
+_EXPANSION = 128
+_ADDED = 65536
+
+
+def approximate_file(index: Index, backend: Backend) -> Path:
+    """Where the graph over the index as it is now lies; another content has another file."""
+    return index.folder / f"approximate-{index.digest}.{backend}"
+
+
+def build(index: Index, backend: Backend) -> Path:
+    """Build the graph over `index` and delete those of its earlier content. Takes a minute for 100 000 items.
+
+    Raises:
+        ValueError: the library is not installed.
+    """
+    path, graph = approximate_file(index, backend), _new(index, backend)
+    start = 0
+    for part in index.parts():
+        for rows in part.split(_ADDED):
+            values = np.ascontiguousarray(rows.float().numpy())
+            if backend == "usearch":
+                graph.add(np.arange(start, start + len(values)), values)
+            else:
+                graph.add(values)
+            start += len(values)
+    with files.atomic(path) as temporary:
+        if backend == "usearch":
+            graph.save(str(temporary))
+        else:
+            _library(backend).write_index(graph, str(temporary))
+    for old in index.folder.glob(f"approximate-*.{backend}"):
+        if old != path:
+            old.unlink()
+    return path
+
+
+def require_library(backend: Backend) -> None:
+    """Check that the library is there.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    _library(backend)
+
+
+class Graph:
+    """A graph that was built, opened for many searches.
+
+    Raises:
+        ValueError: the library is not installed, or the graph was not built.
+    """
+
+    def __init__(self, index: Index, backend: Backend) -> None:
+        library, path = _library(backend), approximate_file(index, backend)
+        if not path.is_file():
+            raise ValueError(f"{index.folder} has no {backend} graph of its content: index again, --backend {backend}")
+        self.index, self.backend = index, backend
+        self._graph = _restore(library, backend, path)
+
+    def __call__(self, queries: Float[Tensor, "q d"], count: int) -> tuple[Float[Tensor, "q k"], Int[Tensor, "q k"]]:
+        """Cosines and numbers, best first."""
+        wanted = min(len(self.index), count * _FIRST)
+        values = np.ascontiguousarray(queries.float().cpu().numpy())
+        if self.backend == "usearch":
+            keys = np.atleast_2d(self._graph.search(values, wanted).keys).astype(np.int64)
+        else:
+            keys = self._graph.search(values, wanted)[1]
+        numbers = torch.from_numpy(keys)
+        rows = self.index.rows(numbers.clamp(min=0).flatten().tolist()).view(*numbers.shape, -1)
+        scores = (rows @ torch.from_numpy(values)[:, :, None]).squeeze(-1).masked_fill(numbers < 0, -2)
+        top = scores.topk(min(count, wanted), dim=1)
+        return top.values, numbers.gather(1, top.indices)
+
+
+def _library(backend: Backend) -> Any:
+    try:
+        if backend == "usearch":
+            import usearch.index
+
+            return usearch.index
+        import faiss
+
+        return faiss
+    except ImportError as error:
+        raise ValueError(f"{backend} is not installed: pip install 'clipopt[{backend}]'") from error
+
+
+def _new(index: Index, backend: Backend) -> Any:
+    library, dim = _library(backend), index.manifest.dim
+    if backend == "usearch":
+        return library.Index(ndim=dim, metric="ip", dtype="f16", expansion_add=_EXPANSION, expansion_search=_EXPANSION)
+    graph = library.IndexHNSWFlat(dim, _NEIGHBOURS, library.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = graph.hnsw.efSearch = _EXPANSION
+    return graph
+
+
+def _restore(library: Any, backend: Backend, path: Path) -> Any:
+    if backend == "usearch":
+        graph = library.Index.restore(str(path), view=True)
+        graph.expansion_search = _EXPANSION
+        return graph
+    return library.read_index(str(path))

@@ -1,0 +1,175 @@
+"""`clipopt index` and `clipopt search` as a user runs them."""
+
+import json
+import signal
+
+import pytest
+import torch
+from PIL import Image
+
+from clipopt import files
+from clipopt.cli import main
+from clipopt.scorers import load_scorer
+from clipopt.search import Index
+from clipopt.tasks import index as task
+from clipopt.types import generator
+
+
+@pytest.fixture
+def photos(here):
+    """Five pictures, one twice, one in a subfolder, one broken."""
+    (here / "photos" / "more").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "b.png", "c.png", "d.png", "more/e.png")):
+        files.save(here / "photos" / name, torch.rand(3, 18, 18 + number % 2, generator=generator(number)))
+    (here / "photos" / "twin.png").write_bytes((here / "photos" / "a.png").read_bytes())
+    (here / "photos" / "broken.jpg").write_bytes(b"no picture")
+    return here / "photos"
+
+
+def index(*arguments):
+    return main(["index", *map(str, arguments), "--quiet"])
+
+
+def summary(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def found(capsys, *arguments):
+    assert main(["search", "photos.index", *arguments, "--json"]) == 0
+    return summary(capsys)
+
+
+def test_texts_find_pictures(photos, here, towers, capsys):
+    assert index("photos", *towers[:2]) == 0
+    out, err = capsys.readouterr()
+    assert out == "6 pictures: 6 added, 0 removed, 1 unreadable\nphotos.index\n"
+    assert "left out: cannot read photos/broken.jpg" in err
+    hits = found(capsys, "a red fox", "--top", "9")["hits"]
+    tower = load_scorer(towers[1])
+    with torch.no_grad():
+        query = tower.encode_text(["a red fox"])[0]
+        cosines = [float(tower.encode_image(files.load_image(hit["path"]))[0] @ query) for hit in hits]
+    assert len(hits) == 6
+    assert [hit["score"] for hit in hits] == pytest.approx(cosines, abs=2e-3)
+    assert cosines == sorted(cosines, reverse=True)
+
+
+def test_pictures_arithmetic_and_a_sheet(photos, here, towers, capsys):
+    assert index("photos", *towers[:2]) == 0
+    capsys.readouterr()
+    assert found(capsys, "photos/c.png")["hits"][0]["path"].endswith("photos/c.png")
+    hits = found(capsys, "photos/c.png", "photos/d.png", "--without", "snow", "--top", "9")["hits"]
+    tower = load_scorer(towers[1])
+    with torch.no_grad():
+        c, d = (tower.encode_image(files.load_image(photos / f"{name}.png"))[0] for name in "cd")
+        query = torch.nn.functional.normalize(c + d - tower.encode_text(["snow"])[0], dim=0)
+        best = {hit["path"]: float(tower.encode_image(files.load_image(hit["path"]))[0] @ query) for hit in hits}
+    assert [hit["score"] for hit in hits] == pytest.approx(list(best.values()), abs=2e-3)
+    assert main(["search", "photos.index", "snow", "--top", "4", "--out", "found.png"]) == 0
+    with Image.open(here / "found.png") as sheet:
+        assert sheet.width > 300
+    assert main(["search", "photos.index", "snow", "--top", "4", "--out", "found.jsonl"]) == 0
+    assert len((here / "found.jsonl").read_text().splitlines()) == 4
+
+
+def test_near_duplicates(photos, towers, capsys):
+    assert index("photos", *towers[:2]) == 0
+    capsys.readouterr()
+    groups = found(capsys, "--duplicates", "0.9999")["groups"]
+    assert [[row["path"].rsplit("/", 1)[-1] for row in group] for group in groups] == [["a.png", "twin.png"]]
+
+
+def test_again_only_what_changed(photos, here, towers, capsys):
+    assert index("photos", *towers[:2]) == 0
+    files.save(photos / "b.png", torch.rand(3, 30, 30, generator=generator(9)))
+    files.save(photos / "new.png", torch.rand(3, 30, 30, generator=generator(10)))
+    (photos / "c.png").unlink()
+    capsys.readouterr()
+    assert index("photos", *towers[:2], "--json") == 0
+    changed = summary(capsys)
+    assert (changed["items"], changed["added"], changed["removed"]) == (6, 2, 2)
+    paths = [item["path"] for item in Index.open(here / "photos.index").items()]
+    assert sorted(paths) == ["a.png", "b.png", "d.png", "more/e.png", "new.png", "twin.png"]
+    assert index("photos", *towers[:2], "--json") == 0
+    assert summary(capsys)["added"] == 0
+    assert found(capsys, "photos/b.png")["hits"][0]["score"] == pytest.approx(1, abs=2e-3)
+
+
+def test_interrupted_it_goes_on(photos, here, towers, capsys, monkeypatch):
+    encode = task.encode_views
+
+    def interrupt(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return encode(*arguments)
+
+    monkeypatch.setattr(task, "SAVE_EVERY", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(task, "encode_views", interrupt)
+        assert index("photos", *towers[:2]) == 130
+    assert 0 < len(Index.open(here / "photos.index")) < 6
+    capsys.readouterr()
+    assert index("photos", *towers[:2], "--json") == 0
+    resumed = summary(capsys)
+    assert resumed["items"] == 6
+    assert 0 < resumed["added"] < 6
+    assert len(Index.open(here / "photos.index").manifest.parts) == 1
+
+
+def test_texts(here, towers, capsys):
+    (here / "texts.txt").write_text("a red apple\na green tree\nthe snow\n")
+    assert index("texts.txt", *towers[:2]) == 0
+    assert main(["search", "texts.txt.index", "the snow", "--top", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split("  ") == ["1.000", "the snow"]
+
+
+def test_embeddings_of_clip_retrieval(here, towers, capsys):
+    (here / "made" / "img_emb").mkdir(parents=True)
+    rows = load_scorer(towers[1]).encode_text(["a red apple", "the snow"])
+    import numpy as np
+
+    np.save(here / "made" / "img_emb" / "img_emb_0.npy", 7 * rows.numpy())
+    for _ in range(2):
+        assert index("made", "--clip-retrieval", *towers[:2]) == 0
+    assert capsys.readouterr().out.splitlines()[-2] == "2 embeddings: 2 added, 2 removed, 0 unreadable"
+    assert main(["search", "made.index", "the snow", "--top", "1"]) == 0
+    assert capsys.readouterr().out == "1.000  img_emb_0.npy#1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["index", "nowhere"], "no such file"),
+        (["index", "photos", "--out", "photos"], "is there already and is no index"),
+        (["index", "photos", "--clip-retrieval"], "holds no img_emb"),
+        (["index", "photos", "--out", "photos.index", "--scorer", "embedded"], "their rows cannot be compared"),
+        (["index", "photos/more", "--out", "photos.index"], "give another --out"),
+        (["search", "nowhere.index", "a fox"], "holds no index"),
+        (["search", "photos.index"], "say what to find"),
+        (["search", "photos.index", "a fox", "--duplicates", "0.9"], "say what to find"),
+        (["search", "photos.index", "--duplicates", "2"], "--duplicates must be above 0"),
+        (["search", "photos.index", " "], "a query is empty"),
+        (["search", "photos.index", "snow", "--without", "snow"], "cancel out"),
+        (["search", "photos.index", "snow", "--top", "0"], "--top must be above 0"),
+        (["search", "photos.index", "snow", "--scorer", "embedded"], "their rows cannot be compared"),
+        (["search", "photos.index", "snow", "--out", "all.csv"], "must end in .jsonl"),
+        (["search", "photos.index", "snow", "--out", "there.png"], "there.png is there already"),
+        (["search", "photos.index", "photos/broken.jpg"], "another kind of file"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(made, capsys, arguments, reason):
+    here, options = made
+    before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+    assert main([*arguments, *(options if arguments[0] == "index" and "--scorer" not in arguments else [])]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert reason in err
+    assert err.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
+
+
+@pytest.fixture
+def made(photos, here, towers, capsys):
+    assert index("photos", *towers[:2]) == 0
+    (here / "there.png").write_bytes(b"mine")
+    capsys.readouterr()
+    return here, towers[:2]
