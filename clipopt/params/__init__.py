@@ -1,5 +1,9 @@
 """What is optimised: modules whose `forward()` takes nothing and returns a scene."""
 
 from clipopt.params.image import Fourier, Pixels, Pyramid
+from clipopt.params.palette import Palette
+from clipopt.params.prior import DeepPrior
+from clipopt.params.siren import Siren
+from clipopt.params.strokes import Strokes
 
-__all__ = ["Fourier", "Pixels", "Pyramid"]
+__all__ = ["DeepPrior", "Fourier", "Palette", "Pixels", "Pyramid", "Siren", "Strokes"]

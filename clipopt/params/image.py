@@ -6,17 +6,20 @@ changes the logits by about `lr`: one learning rate suits all of them and all si
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from clipopt.params.start import add_noise, noise_std, start_logits, streams
 from clipopt.types import Images
 
-_START_STD = 0.03
-# An init image is pulled this far off black and white, where a sigmoid no longer learns.
-_MARGIN = 1 / 255
+# The square root of the covariance of colours over photographs, one column per axis: about luminance, blue-red,
+# green-magenta, with their spreads. Published with lucid, the code of Olah et al. (2017).
+_PHOTOGRAPHS = ((0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03))
+
 _COARSEST = 4
 
 
@@ -46,10 +49,10 @@ class Pixels(nn.Module):
         std: float | None = None,
     ) -> None:
         super().__init__()
-        streams = _streams(rng)
-        start = _start(height, width, len(streams), init)
+        rngs = streams(rng)
+        start = start_logits(height, width, len(rngs), init)
         self.logits = nn.Parameter(start)
-        _add_noise([self.logits], self._decode, streams, _noise_std(std, init))
+        add_noise([self.logits], self._decode, rngs, noise_std(std, init))
 
     def forward(self) -> Images:
         """The images, shape (items, 3, height, width), values in [0, 1]."""
@@ -93,8 +96,8 @@ class Pyramid(nn.Module):
         super().__init__()
         if decay <= 0:
             raise ValueError(f"decay must be above 0, got {decay}; 0.7 is the usual choice")
-        streams = _streams(rng)
-        residual = _start(height, width, len(streams), init)
+        rngs = streams(rng)
+        residual = start_logits(height, width, len(rngs), init)
         octaves = max(0, math.ceil(math.log2(min(height, width) / _COARSEST)))
         gains = [decay**level for level in range(octaves + 1)]
         norm = math.hypot(*gains)
@@ -109,11 +112,29 @@ class Pyramid(nn.Module):
             levels.insert(0, nn.Parameter((residual - smooth) / self.gains[level]))
             residual = coarse
         self.levels = nn.ParameterList(levels)
-        _add_noise(levels, self._decode, streams, _noise_std(std, init))
+        add_noise(levels, self._decode, rngs, noise_std(std, init))
 
     def forward(self) -> Images:
         """The images, shape (items, 3, height, width), values in [0, 1]."""
         return torch.sigmoid(self._decode())
+
+    def open(self, progress: float | int) -> None:
+        """Lets only the coarse resolutions learn: the coarsest at 0, one after another, all of them at 1.
+
+        The picture does not change; the others keep what they hold. Closed levels get no gradient (None), so an
+        optimizer passes over them and starts each afresh when it opens. A schedule from low to high frequencies
+        over the first half of a run: `image.open(min(1, 2 * step / steps))` before each step, also of a resumed run.
+
+        Args:
+            progress: 0 to 1.
+
+        Raises:
+            ValueError: If `progress` is out of its range.
+        """
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress must lie in [0, 1], got {progress}; step / steps, for example")
+        for number, level in enumerate(self.levels):
+            level.requires_grad_(number <= progress * (len(self.levels) - 1))
 
     def _decode(self) -> Tensor:
         image: Tensor = self.gains[0] * self.levels[0]
@@ -127,7 +148,7 @@ class Fourier(nn.Module):
     """An image as its spectrum, with amplitudes that fall as 1 / frequency^decay like those of photographs.
 
     One item per generator. Without `init` every item starts as cloudy noise around mid-grey. Colour is held in
-    luminance and two opponent axes, which are nearly uncorrelated in natural images.
+    luminance and two colour axes, which are nearly uncorrelated in natural images.
 
     Args:
         height: Height in pixels.
@@ -136,11 +157,14 @@ class Fourier(nn.Module):
         init: Start image, shape (1 or items, 3, any, any), values in [0, 1]; resized where it does not fit.
         std: Standard deviation of the start noise, in units of the image. None: 0.03 without `init`, 0 with it.
         decay: Exponent of the amplitude's fall, 0 or more; 0 is white, more is smoother.
-        chroma: Weight of the two colour axes relative to luminance, above 0; less is greyer.
+        chroma: Weight of the two colour axes, above 0; less is greyer. None: 0.5 for "opponent", 1 for "natural".
+        colours: The axes of colour. "opponent": grey, red - blue, green - magenta, of equal length before `chroma`.
+            "natural": the axes of the colours of photographs, as long as colours spread along them, which is
+            about 3 and 7 times less than along luminance.
 
     Raises:
-        ValueError: If a size or `chroma` is not positive, if `decay` is negative, or if `init` is not an image
-            in [0, 1] for these items.
+        ValueError: If a size or `chroma` is not positive, if `decay` is negative, if `colours` is unknown, or if
+            `init` is not an image in [0, 1] for these items.
 
     Reference:
         Olah, Mordvintsev, Schubert, "Feature Visualization", Distill (2017), doi:10.23915/distill.00007.
@@ -159,29 +183,42 @@ class Fourier(nn.Module):
         init: Images | None = None,
         std: float | None = None,
         decay: float = 1.0,
-        chroma: float = 0.5,
+        chroma: float | None = None,
+        colours: Literal["opponent", "natural"] = "opponent",
     ) -> None:
         super().__init__()
         if decay < 0:
             raise ValueError(f"decay must be 0 or more, got {decay}; 1.0 is the spectrum of photographs")
+        if chroma is None:
+            chroma = 1.0 if colours == "natural" else 0.5
         if chroma <= 0:
             raise ValueError(f"chroma must be above 0, got {chroma}; 1.0 weighs colour like luminance")
-        streams = _streams(rng)
-        start = _start(height, width, len(streams), init)
+        rngs = streams(rng)
+        start = start_logits(height, width, len(rngs), init)
         self.height, self.width = height, width
         self.register_buffer("scale", _amplitudes(height, width, decay), persistent=False)
-        axes = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]])
-        gains = torch.tensor([1.0, chroma, chroma])
-        axes = axes / axes.norm(dim=1, keepdim=True) * (gains / gains.square().mean().sqrt())[:, None]
+        axes = _colour_axes(colours, chroma)
         self.register_buffer("axes", axes, persistent=False)
         opponent = (torch.linalg.inv(axes).T @ start.flatten(2)).view_as(start)
         spectrum = torch.fft.rfft2(opponent, norm="ortho") / self.scale
         self.spectrum = nn.Parameter(torch.view_as_real(spectrum).contiguous())
-        _add_noise([self.spectrum], self._decode, streams, _noise_std(std, init))
+        add_noise([self.spectrum], self._decode, rngs, noise_std(std, init))
 
     def forward(self) -> Images:
         """The images, shape (items, 3, height, width), values in [0, 1]."""
         return torch.sigmoid(self._decode())
+
+    def render(self, height: int, width: int) -> Images:
+        """The same picture at any size, shape (items, 3, height, width): no new detail, but sharp.
+
+        Its spectrum is continued with zeros, or cut off where fewer pixels cannot hold it.
+
+        Raises:
+            ValueError: If a size is not positive.
+        """
+        if height < 1 or width < 1:
+            raise ValueError(f"an image needs a positive height and width, got {height} x {width}")
+        return torch.sigmoid(_resample(_resample(self._decode(), height, -2), width, -1))
 
     def _decode(self) -> Tensor:
         spectrum = torch.view_as_complex(self.spectrum * self.scale[..., None])
@@ -199,50 +236,29 @@ def _amplitudes(height: int, width: int, decay: float) -> Tensor:
     return scale[:, : width // 2 + 1].contiguous()
 
 
-def _streams(rng: Generator | Sequence[Generator]) -> list[Generator]:
-    streams = [rng] if isinstance(rng, Generator) else list(rng)
-    if not streams:
-        raise ValueError("expected one generator per item, got none; pass rng=generator(seed)")
-    return streams
+def _colour_axes(colours: str, chroma: float) -> Tensor:
+    """The logits' three axes, one per row; unit noise along each gives logits of unit variance."""
+    gains = torch.tensor([1.0, chroma, chroma])
+    if colours == "opponent":
+        axes = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]])
+        return axes / axes.norm(dim=1, keepdim=True) * (gains / gains.square().mean().sqrt())[:, None]
+    if colours != "natural":
+        raise ValueError(f'colours must be "opponent" or "natural", got "{colours}"')
+    axes = torch.tensor(_PHOTOGRAPHS).T * gains[:, None]
+    return axes / axes.norm() * math.sqrt(3)
 
 
-def _noise_std(std: float | None, init: Tensor | None) -> float:
-    if std is None:
-        return _START_STD if init is None else 0.0
-    if std < 0:
-        raise ValueError(f"std must be 0 or more, got {std}")
-    return std
-
-
-def _start(height: int, width: int, items: int, init: Tensor | None) -> Tensor:
-    """The logits of the start image without its noise, shape (items, 3, height, width)."""
-    if height < 1 or width < 1:
-        raise ValueError(f"an image needs a positive height and width, got {height} x {width}")
-    if init is None:
-        return torch.zeros(items, 3, height, width)
-    if init.shape[0] not in (1, items):
-        raise ValueError(f"init must hold 1 or {items} images for {items} items, got {init.shape[0]}")
-    image = init.detach().to("cpu", torch.float32)
-    low, high = float(image.min()), float(image.max())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"init must lie in [0, 1], got values from {low:.3g} to {high:.3g}; divide bytes by 255")
-    if image.shape[-2:] != (height, width):
-        image = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
-    return torch.logit(image.clamp(_MARGIN, 1 - _MARGIN)).repeat(items // image.shape[0], 1, 1, 1)
-
-
-@torch.no_grad()
-def _add_noise(
-    parameters: Sequence[nn.Parameter], decode: Callable[[], Tensor], streams: Sequence[Generator], std: float
-) -> None:
-    """Adds noise to linear parameters so that each item's image varies by `std` around its start."""
-    if std == 0:
-        return
-    start = [parameter.clone() for parameter in parameters]
-    for item, stream in enumerate(streams):
-        for parameter in parameters:
-            parameter[item] = torch.randn(parameter.shape[1:], generator=stream)
-    # The slope of a sigmoid at mid-grey is 1/4. Each item by itself: nothing may couple the batch.
-    spread = 4 * std / decode().flatten(1).std(dim=1, correction=0).clamp_min(1e-12)
-    for parameter, before in zip(parameters, start, strict=True):
-        parameter.mul_(spread.view(-1, *[1] * (parameter.ndim - 1))).add_(before)
+def _resample(signal: Tensor, size: int, dim: int) -> Tensor:
+    """The periodic signal through the samples along `dim`, read at the centres of `size` pixels."""
+    held = signal.shape[dim]
+    if size == held:
+        return signal
+    spectrum = torch.fft.rfft(signal, dim=dim, norm="forward").movedim(dim, -1)
+    if held % 2 == 0 and size > held:
+        # The highest frequency, which stood for both its signs, gets its negative one back.
+        spectrum = torch.cat((spectrum[..., :-1], spectrum[..., -1:] / 2), -1)
+    spectrum = spectrum[..., : size // 2 + 1]
+    # A smaller pixel has its centre nearer to the border.
+    turns = torch.arange(spectrum.shape[-1], device=signal.device, dtype=signal.dtype) * (0.5 / size - 0.5 / held)
+    spectrum = spectrum * torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
+    return torch.fft.irfft(spectrum.movedim(-1, dim), n=size, dim=dim, norm="forward")

@@ -6,18 +6,32 @@ from functools import partial
 import pytest
 import torch
 
-from clipopt.params import Fourier, Pixels, Pyramid
+from clipopt.params import DeepPrior, Fourier, Palette, Pixels, Pyramid, Siren, Strokes
 from clipopt.types import generator
 
-PARAMS = {
+LINEAR = {
     "pixels": Pixels,
     "pyramid": Pyramid,
     "pyramid of equal weights": partial(Pyramid, decay=1.0),
     "fourier": Fourier,
     "fourier, steep and grey": partial(Fourier, decay=1.5, chroma=0.2),
     "fourier, white": partial(Fourier, decay=0.0, chroma=1.0),
+    "fourier, colours of photographs": partial(Fourier, colours="natural"),
+}
+SMOOTH = LINEAR | {
+    "siren": partial(Siren, hidden=32, depth=3),
+    "deep prior": partial(DeepPrior, channels=8),
+    "strokes": partial(Strokes, count=12),
+    "shapes": partial(Strokes, count=12, kind="shapes"),
+}
+PARAMS = SMOOTH | {
+    "palette": Palette,
+    "palette, given": partial(Palette, colours="cga"),
+    "shapes on paper": partial(Strokes, count=6, kind="shapes", segments=2, background=(1.0, 0.9, 0.5)),
 }
 every = pytest.mark.parametrize("make", PARAMS.values(), ids=PARAMS)
+every_smooth = pytest.mark.parametrize("make", SMOOTH.values(), ids=SMOOTH)
+every_linear = pytest.mark.parametrize("make", LINEAR.values(), ids=LINEAR)
 SIZES = [(32, 32), (33, 47), (48, 17), (3, 5), (1, 1)]
 
 
@@ -39,34 +53,34 @@ def test_images_in_range_at_any_size(make, size):
     assert 0 <= image.min().item() <= image.max().item() <= 1
 
 
-@every
+@every_smooth
 def test_starts_near_grey_with_the_noise_asked_for(make):
     for std in (0.02, 0.05):
         image = make(32, 40, rng=[generator(0), generator(1)], std=std)()
-        torch.testing.assert_close(image.flatten(1).std(dim=1), torch.full((2,), std), rtol=0.05, atol=0)
+        torch.testing.assert_close(image.flatten(1).std(dim=1), torch.full((2,), std), rtol=0.1, atol=0)
     assert make(32, 40, rng=generator(0))().std() > 0.01
-    assert (make(32, 40, rng=generator(0), std=0.0)() == 0.5).all()
+    assert (make(32, 40, rng=generator(0), std=0.0)() - 0.5).abs().max() < 1e-6
 
 
 @every
 def test_start_is_the_generators_alone(make):
     state = torch.get_rng_state()
-    first, second = make(16, 20, rng=generator(3)), make(16, 20, rng=generator(3))
+    first, second = make(16, 20, rng=generator(3), std=0.3), make(16, 20, rng=generator(3), std=0.3)
     assert torch.equal(first(), second())
     assert torch.equal(first(), first())
-    assert not torch.equal(first(), make(16, 20, rng=generator(4))())
+    assert not torch.equal(first(), make(16, 20, rng=generator(4), std=0.3)())
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @every
 def test_an_item_does_not_know_its_neighbours(make):
-    alone = make(16, 21, rng=generator(5))()
-    beside = make(16, 21, rng=[generator(5), generator(6), generator(7)])()
+    alone = make(16, 21, rng=generator(5), std=0.2)()
+    beside = make(16, 21, rng=[generator(5), generator(6), generator(7)], std=0.2)()
     torch.testing.assert_close(beside[:1], alone, atol=1e-6, rtol=0)
     assert not torch.allclose(beside[0], beside[1])
 
 
-@every
+@every_linear
 @pytest.mark.parametrize("size", [(20, 26), (21, 33), (3, 5)])
 def test_reproduces_an_init_image(make, size):
     image = photo(*size, count=2).clone()
@@ -76,7 +90,23 @@ def test_reproduces_an_init_image(make, size):
     assert (make(*size, rng=[generator(0), generator(1)], init=image[:1])() - image[:1]).abs().max() < 2 / 255
 
 
-@every
+@pytest.mark.parametrize(
+    ("make", "bound"),
+    [
+        (partial(Siren, hidden=32, depth=3), 0.03),
+        (DeepPrior, 0.06),
+        (partial(Strokes, count=48), 0.1),
+        (partial(Strokes, count=32, kind="shapes"), 0.1),
+    ],
+)
+def test_resembles_an_init_image(make, bound):
+    state = torch.get_rng_state()
+    start = make(20, 26, rng=generator(0), init=photo())()
+    assert (start - photo()).abs().mean() < bound
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every_linear
 def test_init_is_resized_and_takes_noise(make):
     small = make(10, 13, rng=generator(0), init=photo(20, 26))()
     assert (small - photo(20, 26)[:, :, ::2, ::2]).abs().mean() < 0.15
@@ -94,7 +124,7 @@ def test_every_parameter_gets_a_gradient(make):
         assert (parameter.grad != 0).any(), name
 
 
-@every
+@every_smooth
 def test_gradcheck(make):
     param = make(5, 4, rng=generator(0), std=0.2).double()
     parameters = list(param.parameters())
@@ -103,7 +133,10 @@ def test_gradcheck(make):
     def image(*values):
         return torch.func.functional_call(param, dict(zip(names, values, strict=True)))
 
-    assert torch.autograd.gradcheck(image, [parameter.detach().requires_grad_() for parameter in parameters])
+    # Networks have too many parameters to turn each: one random direction of all.
+    fast = sum(parameter.numel() for parameter in parameters) > 150
+    values = [parameter.detach().requires_grad_() for parameter in parameters]
+    assert torch.autograd.gradcheck(image, values, fast_mode=fast)
 
 
 @every
@@ -128,7 +161,7 @@ def test_falls_under_optimisation(make):
     assert errors[-1] < 0.5 * errors[0]
 
 
-@every
+@every_smooth
 @pytest.mark.parametrize("size", [(32, 32), (64, 96)])
 def test_a_unit_step_moves_the_logits_by_about_one(make, size):
     """The learning rate means the same in every parameter and at every size."""

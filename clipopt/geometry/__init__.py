@@ -1,0 +1,1 @@
+"""Pure tensor functions of shapes: no parameters, no files, no randomness."""
