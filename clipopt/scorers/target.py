@@ -7,11 +7,16 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from clipopt.scorers.protocol import Scorer
 
 Prompt = str | Tensor
 Item = Prompt | Mapping[str, float | int] | Mapping[Tensor, float | int] | Mapping[Prompt, float | int]
+
+
+_THINGS = ("a picture", "a painting", "a photo of a house", "a drawing of an animal", "a landscape")
+_LETTERED = ("{} with text", "{} with words written on it", "{} covered in letters", "{} with a caption")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,31 @@ def target(scorer: Scorer, prompts: Item | Sequence[Item]) -> Target:
     embeddings = torch.stack([rows[prompt] for prompt in distinct])
     weights = torch.tensor([[item.get(prompt, 0.0) for prompt in distinct] for item in items])
     return Target(embeddings, weights.to(embeddings))
+
+
+def text_off(goal: Target, scorer: Scorer, weight: float = 0.1) -> Target:
+    """`goal`, and away from lettering: scorers read, and a picture that spells its prompt pleases them well.
+
+    What is pushed away is a direction, the mean way from a thing to the same thing with words on it. So a picture
+    loses its lettering and not its subject, which the plain negative prompt "text" may take along.
+
+    Args:
+        goal: What `target` returned for `scorer`.
+        scorer: Says what lettering looks like to it.
+        weight: How much the direction counts in every item.
+
+    Raises:
+        ValueError: if `weight` is not positive.
+
+    Reference:
+        The "textoff" vector prompt of pixray (2021), which has a weight of 0.1, too.
+    """
+    if not weight > 0:
+        raise ValueError(f"the weight of what is pushed away must be positive, got {weight}")
+    written = scorer.encode_text([template.format(thing) for thing in _THINGS for template in _LETTERED])
+    direction = F.normalize(written.mean(0) - scorer.encode_text(_THINGS).mean(0), dim=0)
+    away = torch.full_like(goal.weights[:, :1], -weight)
+    return Target(torch.cat([goal.embeddings, direction[None]]), torch.cat([goal.weights, away], dim=1))
 
 
 def _weigh(item: Item) -> dict[Prompt, float]:

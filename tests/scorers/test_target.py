@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipopt.scorers import Scorer, Target, target
+from clipopt.scorers.target import text_off
 
 
 class Spy:
@@ -109,3 +110,34 @@ def test_bad_prompts(prompts: str | Mapping[Any, float] | list[str], complaint: 
     with pytest.raises(ValueError, match=complaint):
         target(scorer, prompts)
     assert not scorer.texts
+
+
+class Reader(Spy):
+    """Puts how much a text speaks of lettering on an axis of its own."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        written = [float(any(word in text for word in ("text", "word", "letter", "caption"))) for text in texts]
+        subject = [len(text) % 3 + 1.0 for text in texts]
+        return F.normalize(torch.tensor([[w, s, 0.0, 1.0] for w, s in zip(written, subject, strict=True)]), dim=1)
+
+
+def test_text_off_pushes_along_the_axis_of_lettering_in_every_item() -> None:
+    scorer = Reader()
+    goal = target(scorer, ["a cat", {"a fox": 1.0, "snow": 0.5}])
+    off = text_off(goal, scorer, 0.2)
+    torch.testing.assert_close(off.embeddings[:-1], goal.embeddings)
+    torch.testing.assert_close(off.weights[:, :-1], goal.weights)
+    assert off.weights[:, -1].tolist() == pytest.approx([-0.2, -0.2])
+    direction = off.embeddings[-1]
+    assert direction.norm().item() == pytest.approx(1)
+    assert direction[0] > 0.9
+    lettered, plain = scorer.encode_text(["a dog with letters", "a dog"])
+    assert lettered @ direction > plain @ direction
+    assert text_off(goal, scorer).weights[0, -1].item() == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.1, math.nan])
+def test_text_off_needs_a_positive_weight(weight: float) -> None:
+    scorer = Reader()
+    with pytest.raises(ValueError, match="must be positive"):
+        text_off(target(scorer, "a cat"), scorer, weight)
