@@ -22,7 +22,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "resnet": (
         {
             "embed_dim": 16,
-            "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+            "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 32, "patch_size": None},
             "text_cfg": _TEXT,
         },
         {},
@@ -75,30 +75,33 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def import_open_clip() -> ModuleType:
-    """The library; the test is skipped where it is not installed.
-
-    PyPI's torchvision is built for CUDA: beside a CPU-only torch its operators do not load, and its import fails
-    where it looks them up. open_clip calls none of them, so it is enough that they have been declared.
-    """
+    """The library; the test is skipped where it is not installed."""
     if find_spec("open_clip") is None:
         pytest.skip("needs open_clip", allow_module_level=True)
-    place = find_spec("torchvision")
-    if not _declared and place is not None and place.origin is not None and not _loads(Path(place.origin).parent):
-        # Kept: a library that is collected takes its declarations along.
-        _declared.append(torch.library.Library("torchvision", "FRAGMENT"))
-        for name in (*_OPERATORS, *(f"_{name}_backward" for name in _OPERATORS[2:])):
-            _declared[0].define(f"{name}(Tensor input) -> Tensor")
     import open_clip
 
     return open_clip
 
 
-def _loads(torchvision: Path) -> bool:
+def _declare_operators() -> None:
+    """Declare what a torchvision without its compiled part lacks, or its import fails where it looks them up.
+
+    PyPI's torchvision is built for CUDA: beside a CPU-only torch its operators do not load. Nothing here calls one.
+    """
+    place = find_spec("torchvision")
+    if place is None or place.origin is None:
+        return
     try:
-        torch.ops.load_library(str(next(torchvision.glob("_C*"))))
+        torch.ops.load_library(str(next(Path(place.origin).parent.glob("_C*"))))
     except (OSError, StopIteration):
-        return False
-    return True
+        # Kept: a library that is collected takes its declarations along.
+        _declared.append(torch.library.Library("torchvision", "FRAGMENT"))
+        for name in (*_OPERATORS, *(f"_{name}_backward" for name in _OPERATORS[2:])):
+            _declared[0].define(f"{name}(Tensor input) -> Tensor")
+
+
+# At the import of this module, since transformers imports torchvision, too, where there is one.
+_declare_operators()
 
 
 def tiny_model(kind: str, *, seed: int = 0, **config: Any) -> Any:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import save_clip, save_siglip, siglip2_tokenizer
+from checkpoints import save_clip, save_kin, save_naflex, save_siglip, siglip2_tokenizer, siglip_tokenizer
+from open_clip_models import MODELS, import_open_clip, save_open_clip
 from torch import Tensor, nn
 
 from clipopt.scorers import Scorer, load_scorer
@@ -21,6 +22,23 @@ def clip(folder: Path) -> Scorer:
 
 def siglip(folder: Path) -> Scorer:
     return load_scorer(str(save_siglip(folder, siglip2_tokenizer())), dtype="float32")
+
+
+def naflex(folder: Path) -> Scorer:
+    return load_scorer(str(save_naflex(folder, siglip2_tokenizer())), dtype="float32")
+
+
+def kin(kind: str) -> Callable[[Path], Scorer]:
+    return lambda folder: load_scorer(str(save_kin(folder, kind)), dtype="float32")
+
+
+def open_clip(kind: str) -> Callable[[Path], Scorer]:
+    def load(folder: Path) -> Scorer:
+        import_open_clip()
+        tokenizer = siglip_tokenizer(folder) if kind == "siglip" else None
+        return load_scorer(f"open_clip:{save_open_clip(folder, kind, tokenizer)}", dtype="float32")
+
+    return load
 
 
 def tower(folder: Path) -> Scorer:
@@ -43,6 +61,9 @@ def embedded_judge(_: Path) -> Scorer:
 SCORERS: dict[str, Callable[[Path], Scorer]] = {
     "clip": clip,
     "siglip": siglip,
+    "naflex": naflex,
+    **{kind: kin(kind) for kind in ("chinese_clip", "altclip", "metaclip_2")},
+    **{f"open_clip-{kind}": open_clip(kind) for kind in MODELS},
     "tower": tower,
     "embedded": embedded,
     "embedded-judge": embedded_judge,

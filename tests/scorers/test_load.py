@@ -1,5 +1,7 @@
+import re
 import shutil
 import socket
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -156,6 +158,30 @@ def test_an_unknown_repository_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ValueError, match=f"there is no model {HUB_ID}") as caught:
         load_scorer(HUB_ID)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", ["open_clip:ViT-B-32/openai", "hf-hub:chs20/fare2-clip"])
+def test_without_open_clip_the_message_says_what_to_install(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(ValueError, match=re.escape("pip install 'clipopt[open-clip]'")) as caught:
+        load_scorer(spec)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_an_id_of_a_model_that_only_open_clip_reads_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_answers", lambda _: True)
+    monkeypatch.setattr(HfApi, "list_repo_files", lambda *_: ["open_clip_config.json", "open_clip_pytorch_model.bin"])
+    with pytest.raises(ValueError, match=f"use --scorer hf-hub:{HUB_ID}"):
+        load_scorer(HUB_ID)
+
+
+def test_downloads_the_weights_of_open_clip_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = {"open_clip_config.json", "tokenizer.json", "tokenizer_config.json"}
+    weights = ["open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors"]
+    monkeypatch.setattr(HfApi, "list_repo_files", lambda *_: [*weights, *rest, "README.md"])
+    assert set(hub._needed(HUB_ID, hub.OPEN_CLIP)) == {weights[0]} | rest
+    assert set(hub._needed(HUB_ID, hub.TOKENIZER)) == rest - {"open_clip_config.json"}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
