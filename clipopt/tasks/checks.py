@@ -9,7 +9,7 @@ LARGEST_SHARE = 0.8
 """Part of the machine's memory that a run may plan to use."""
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     """Width and height in pixels of "256" (a square) or "384x256".
 
     Raises:
@@ -17,10 +17,10 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     sides = text.lower().replace("×", "x").split("x")
     if len(sides) > 2 or not all(side.isascii() and side.isdigit() and len(side) < 10 for side in sides):
-        raise ValueError(f"--size must be N or WxH in pixels, such as 256 or 384x256, got {text!r}")
+        raise ValueError(f"{option} must be N or WxH in pixels, such as 256 or 384x256, got {text!r}")
     width, height = (int(side) for side in (sides * 2)[:2])
     if min(width, height) < 1:
-        raise ValueError(f"--size must be at least 1 pixel a side, got {text!r}; 256 is the default")
+        raise ValueError(f"{option} must be at least 1 pixel a side, got {text!r}; 256 is the default")
     return width, height
 
 

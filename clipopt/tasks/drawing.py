@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -12,13 +12,15 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from clipopt import losses, params
+from clipopt import losses
 from clipopt.objective import Matching
 from clipopt.optimize import Step, optimize
 from clipopt.record import Run
 from clipopt.scorers import Scorer
+from clipopt.tasks.best import Best
 from clipopt.tasks.editing import Edit, enlarge, extend, fit, meet, soften
 from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.kinds import VECTORS, make, parse_palette
 from clipopt.tasks.planner import Plan, halving, memory_needed, out_of_memory
 from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Mask, Part, Sight, box, resize, seam, views
 from clipopt.types import Images, PerItem, generator
@@ -40,22 +42,6 @@ MARGIN = 8
 """A tile is made larger by one part in this many."""
 CHUNK = 64
 """Most views that a scorer sees at once."""
-
-
-@dataclass
-class Best:
-    """Each item at the step where the scorer liked it best."""
-
-    images: Tensor
-    score: Tensor
-    step: Tensor
-
-    def update(self, images: Images, score: PerItem, step: int) -> None:
-        """Keep the items that score higher than ever."""
-        better = score > self.score
-        self.images[better] = images.detach()[better]
-        self.score[better] = score[better]
-        self.step[better] = step
 
 
 class Drawing:
@@ -89,9 +75,9 @@ class Drawing:
             with torch.no_grad():
                 init = enlarge(self.image(), canvas, init)
         rng = [generator(item.seed) for item in self.items]
-        kind = {"pyramid": params.Pyramid, "pixels": params.Pixels, "fourier": params.Fourier}[plan.param]
         self.stage = stage
-        self.image: nn.Module = kind(*canvas, rng=rng, init=init).to(self.device)
+        colours = parse_palette(plan.palette)
+        self.image: nn.Module = make(plan.param, canvas, rng=rng, init=init, colours=colours).to(self.device)
         self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr)
         self._given = None if given is None else given.to(self.device)
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
@@ -99,7 +85,9 @@ class Drawing:
         self.sights = [self._sights(scorer, size, mask) for scorer in self._scorers]
         self.losses = {name: sight.matching(self.scene, plan.crops) for name, sight in self.sights[0].items()}
         start = self.pictures().clone()
-        self.best = Best(start, self._score(start), torch.full((len(self.items),), step))
+        needed = plan.render is not None or plan.param in VECTORS
+        kept = {name: value.detach().clone() for name, value in self.image.named_parameters() if needed}
+        self.best = Best(start, self._score(start), torch.full((len(self.items),), step), kept)
 
     def _sights(self, scorer: Scorer, size: tuple[int, int], mask: Mask | None) -> dict[str, Sight]:
         """What a scorer is asked, by the names of the terms of the loss."""
@@ -222,10 +210,9 @@ class Drawing:
             scores = {"score": best.score, "judge": judged["judge"]} | scores | judged
         if self.edit.tile:
             scores["seam"] = seam(best.images)
-        if self.plan.stages > 1:
-            run.preview(self._frame())
+        run.preview(self._frame())
         summary = run.finish(
-            best=best.images,
+            best=best.result(self.image, self.plan.render, run.folder),
             last=last,
             labels=[item.label for item in self.items],
             scores=scores,
@@ -268,7 +255,7 @@ class Drawing:
         scores = {
             name: self._score(images, number) for number, name in enumerate(("score", "judge")[: len(self.sights)])
         }
-        self.best.update(images, scores["score"], step)
+        self.best.update(images, scores["score"], step, self.image)
         return scores
 
     def _set_rate(self, step: int) -> None:
@@ -277,12 +264,11 @@ class Drawing:
 
     def state(self) -> dict[str, Any]:
         """What `load_state` needs to go on, bit for bit on the CPU."""
-        best = self.best
         return {
             "stage": self.stage,
             "image": self.image.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "best": {"images": best.images, "score": best.score, "step": best.step},
+            "best": dict(vars(self.best)),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -292,4 +278,5 @@ class Drawing:
         self.image.load_state_dict(state["image"])
         self.optimizer.load_state_dict(state["optimizer"])
         best = state["best"]
-        self.best = Best(best["images"].to(self.device), best["score"], best["step"])
+        kept = {name: value.to(self.device) for name, value in best["parameters"].items()}
+        self.best = Best(best["images"].to(self.device), best["score"], best["step"], kept)

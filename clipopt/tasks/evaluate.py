@@ -18,6 +18,7 @@ from clipopt.record.folder import new_folder
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.tasks.checks import parse_size, require_positive, resolve_device
 from clipopt.tasks.drawing import Drawing, Item, Plan
+from clipopt.tasks.kinds import SUITS, Param
 from clipopt.types import Images
 
 
@@ -48,13 +49,13 @@ class Evaluate:
     """The first seed."""
     batch: int = 24
     """Pictures made at once; changes the time, not the pictures."""
-    param: Literal["pyramid", "pixels", "fourier"] = Plan.param
+    param: Param = Plan.param
     """As in `clipopt image`."""
     size: str = "256"
     """As in `clipopt image`."""
-    steps: int = Plan.steps
+    steps: int | None = None
     """As in `clipopt image`."""
-    lr: float = Plan.lr
+    lr: float | None = None
     """As in `clipopt image`."""
     crops: int = Plan.crops
     """As in `clipopt image`."""
@@ -72,9 +73,9 @@ class Evaluate:
     def prepare(self) -> Callable[[], None]:
         """Check everything, write nothing, and return the measurement."""
         width, height = parse_size(self.size)
-        require_positive(
-            prompts=self.prompts, seeds=self.seeds, batch=self.batch, steps=self.steps, lr=self.lr, crops=self.crops
-        )
+        steps, lr = SUITS[self.param]
+        steps, lr = (steps if self.steps is None else self.steps), (lr if self.lr is None else self.lr)
+        require_positive(prompts=self.prompts, seeds=self.seeds, batch=self.batch, steps=steps, lr=lr, crops=self.crops)
         if not (math.isfinite(self.smooth) and self.smooth >= 0):
             raise ValueError(f"--smooth must be 0 or more, got {self.smooth}")
         if self.prompts > len(prompts()):
@@ -82,7 +83,7 @@ class Evaluate:
         check_out(self.out, overwrite=self.overwrite)
         device = resolve_device(self.device)
         scorer, judge = (load_scorer(name, device=str(device)) for name in (self.scorer, self.judge))
-        plan = Plan(width, height, self.param, self.steps, self.seed, self.lr, self.crops, self.smooth)
+        plan = Plan(width, height, self.param, steps, self.seed, lr, self.crops, self.smooth)
         return lambda: self._measure(plan, scorer, judge, device)
 
     def _measure(self, plan: Plan, scorer: Scorer, judge: Scorer, device: torch.device) -> None:

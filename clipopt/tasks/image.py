@@ -17,7 +17,8 @@ from clipopt.scorers import Scorer, load_scorer
 from clipopt.tasks.checks import parse_size, require_memory, require_positive, resolve_device
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.editing import Editing
-from clipopt.tasks.planner import Param, Plan, expected_files, forecast, in_words, memory_needed, stages_of
+from clipopt.tasks.kinds import ANY_SIZE, GRIDS, SUITS, Param, parse_palette
+from clipopt.tasks.planner import Plan, expected_files, forecast, in_words, memory_needed, stages_of
 from clipopt.tasks.prompts import parse_prompt, with_negatives
 
 REAL_SCORER = "openai/clip-vit-base-patch32"
@@ -52,19 +53,20 @@ class Image:
     judge: str = "embedded-judge"
     """Who looks on and reports: as --scorer, or "none". It stays silent where a prompt has words unknown to it."""
     param: Param = Plan.param
-    """What is learned: a pyramid of resolutions (calm shapes), raw pixels, or a Fourier spectrum (for real models)."""
+    """What is learned: a pyramid of resolutions (calm shapes), raw pixels, a Fourier spectrum (for real models), pixel
+    art of a palette, a network of sines or of convolutions, Bezier strokes or filled Bezier shapes (also as SVG)."""
     size: str | None = None
     """Pixels of the picture: N for a square, or WxH. By default that of --init, else 256."""
-    steps: int = Plan.steps
-    """Steps of the optimizer. More is finer up to a point."""
+    steps: int | None = None
+    """Steps of the optimizer; more is finer up to a point. By default as suits --param: 120 to 200."""
     seed: int = Plan.seed
     """Seed of the first picture of each prompt. The same seed gives the same picture."""
     seeds: int = 1
     """Pictures of each prompt, with the seeds that follow."""
     negative: tuple[str, ...] = ()
     """A text to stay away from, with weight -0.3; can be given several times."""
-    lr: float = Plan.lr
-    """Learning rate at the start; it falls to zero along a cosine."""
+    lr: float | None = None
+    """Learning rate at the start; it falls to zero along a cosine. By default as suits --param: 0.1 or 0.2."""
     crops: int = Plan.crops
     """Random views of each picture in each step. Memory does not grow with them, time does."""
     smooth: float = Plan.smooth
@@ -72,6 +74,12 @@ class Image:
     stages: int | None = None
     """Resolutions to go through, small ones first, each twice the one before; the last is --size. By default as many
     as let a large picture start at 512 pixels or below, so that its size costs time and memory in a few steps only."""
+    palette: str = Plan.palette
+    """Colours for --param palette: mono, grey, gameboy, cga, pico8; a number of colours to be learned; or the colours,
+    such as 000000,ff8800,ffffff."""
+    render_size: str | None = None
+    """Draw the result at this size in the end, N or WxH: sharp at every one with --param siren, strokes and shapes,
+    and possible with fourier and palette."""
     editing: Editing = field(default_factory=Editing)
     device: str = "auto"
     """Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
@@ -160,13 +168,25 @@ class Image:
         width, height = given or (Plan.width, Plan.height)
         if self.size is not None:
             width, height = parse_size(self.size)
-        stages = stages_of(width, height) if self.stages is None else self.stages
-        require_positive(steps=self.steps, seeds=self.seeds, lr=self.lr, crops=self.crops, stages=stages)
+        grid = self.param in GRIDS
+        stages = self.stages if self.stages is not None else stages_of(width, height) if grid else 1
+        steps, lr = SUITS[self.param]
+        steps, lr = (steps if self.steps is None else self.steps), (lr if self.lr is None else self.lr)
+        require_positive(steps=steps, seeds=self.seeds, lr=lr, crops=self.crops, stages=stages)
         if not (math.isfinite(self.smooth) and self.smooth >= 0):
             raise ValueError(f"--smooth must be 0 or more, got {self.smooth}")
         if 2 ** (stages - 1) > min(width, height):
             raise ValueError(f"--stages {stages} would start below 1 pixel: leave it out for as many as suit the size")
-        return Plan(width, height, self.param, self.steps, self.seed, self.lr, self.crops, self.smooth, stages)
+        parse_palette(self.palette)
+        if not grid and (stages > 1 or self.editing.tile):
+            raise ValueError(f"--stages and --tile need --param {', '.join(GRIDS)}, got {self.param}")
+        plan = Plan(width, height, self.param, steps, self.seed, lr, self.crops, self.smooth, stages, self.palette)
+        if self.render_size is None:
+            return plan
+        if self.param not in ANY_SIZE or self.editing.tile or self.editing.mask is not None:
+            raise ValueError(f"--render-size needs --param {', '.join(ANY_SIZE)}, and neither --tile nor --mask")
+        wide, high = parse_size(self.render_size, "--render-size")
+        return dataclasses.replace(plan, render=(high, wide))
 
     def _prompts(self) -> list[dict[str, float]]:
         if not self.prompts and not self.editing.image_prompt:
@@ -209,7 +229,7 @@ class Image:
             "settings": self._settings(drawing),
             "fingerprints": dict(fingerprints),
             **forecast(drawing, 0 if run is None else run.step),
-            "files": expected_files(len(drawing.items)),
+            "files": expected_files(len(drawing.items), drawing.plan),
             "folder": folder,
         }
         sys.stdout.write((json.dumps(plan, ensure_ascii=False) if self.json else in_words(plan)) + "\n")
@@ -224,7 +244,7 @@ class Image:
         """What config.json keeps: enough to repeat the run from any folder."""
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = drawing.plan
-        settings |= {"size": f"{plan.width}x{plan.height}", "stages": plan.stages}
+        settings |= {"size": f"{plan.width}x{plan.height}", "stages": plan.stages, "steps": plan.steps, "lr": plan.lr}
         return settings | {"editing": self.editing.as_config(), "device": str(drawing.device)}
 
 

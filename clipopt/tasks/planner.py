@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from clipopt.record import peak_memory
 from clipopt.tasks.checks import amount
+from clipopt.tasks.kinds import SUITS, VECTORS, Param
 
 if TYPE_CHECKING:
     from clipopt.tasks.drawing import Drawing
 
 T = TypeVar("T")
-Param = Literal["pyramid", "pixels", "fourier"]
 
 SMALL = 512
 """Up to this many pixels of the shorter side a picture is made at its own size from the start."""
@@ -44,17 +44,21 @@ class Plan:
         smooth: Weight of the total variation, as measured at the size that the scorer sees: the same picture at
             twice the resolution has the same penalty.
         stages: Resolutions to go through, each twice the one before.
+        palette: Colours of a palette: a name, a number of colours to learn, or the colours by commas.
+        render: Height and width at which the result is drawn in the end; None: as it was made.
     """
 
     width: int = 256
     height: int = 256
     param: Param = "pyramid"
-    steps: int = 120
+    steps: int = SUITS["pyramid"][0]
     seed: int = 0
-    lr: float = 0.1
+    lr: float = SUITS["pyramid"][1]
     crops: int = 6
     smooth: float = 0.5
     stages: int = 1
+    palette: str = "16"
+    render: tuple[int, int] | None = None
 
     def size(self, stage: int) -> tuple[int, int]:
         """Height and width of the pictures in a stage."""
@@ -139,11 +143,13 @@ def forecast(drawing: "Drawing", start: int = 0) -> dict[str, Any]:
     return {"memory_bytes": memory, "seconds": round(seconds, 1), "measured": sizes}
 
 
-def expected_files(items: int) -> list[str]:
+def expected_files(items: int, plan: Plan) -> list[str]:
     """What a run leaves in its folder."""
     pictures = ["result.png", "best.png", "last.png"]
     if items > 1:
         pictures += [f"{name}-00.png ... {name}-{items - 1:02d}.png" for name in ("result", "last")]
+    if plan.param in VECTORS:
+        pictures += ["result.svg"] if items == 1 else [f"result-00.svg ... result-{items - 1:02d}.svg"]
     film = ["progress.mp4", "progress.gif", "previews/"]
     return [*pictures, *film, "report.html", "summary.json", "steps.jsonl", "config.json", "checkpoint.pt"]
 

@@ -1,0 +1,73 @@
+"""What can be learned, by the names of --param."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from clipopt import params
+from clipopt.params.palette import PALETTES
+from clipopt.types import Images
+
+Param = Literal["pyramid", "pixels", "fourier", "palette", "siren", "prior", "strokes", "shapes"]
+
+SUITS: dict[Param, tuple[int, float]] = {
+    "pyramid": (120, 0.1), "pixels": (120, 0.1), "fourier": (120, 0.1), "palette": (120, 0.2),
+    "siren": (150, 0.1), "prior": (150, 0.1), "strokes": (200, 0.1), "shapes": (200, 0.1),
+}  # fmt: skip
+"""Steps and learning rate that suit each."""
+GRIDS = ("pyramid", "pixels", "fourier")
+"""Those that hold values in places, so that a larger one can go on from a smaller one, and borders can be blended."""
+VECTORS = ("strokes", "shapes")
+"""Those that are files of curves."""
+ANY_SIZE = ("fourier", "palette", "siren", *VECTORS)
+"""Those that can be drawn at another size than they were made at."""
+
+
+def make(
+    param: Param,
+    size: tuple[int, int],
+    *,
+    rng: Sequence[Generator],
+    init: Images | None = None,
+    colours: str | int | Tensor = 16,
+) -> nn.Module:
+    """The parameters of pictures of `size` (height, width); `colours` are those of a palette."""
+    match param:
+        case "pyramid":
+            return params.Pyramid(*size, rng=rng, init=init)
+        case "pixels":
+            return params.Pixels(*size, rng=rng, init=init)
+        case "fourier":
+            return params.Fourier(*size, rng=rng, init=init)
+        case "palette":
+            return params.Palette(*size, rng=rng, init=init, colours=colours)
+        case "siren":
+            return params.Siren(*size, rng=rng, init=init)
+        case "prior":
+            return params.DeepPrior(*size, rng=rng, init=init)
+        case "strokes" | "shapes":
+            return params.Strokes(*size, rng=rng, init=init, kind=param)
+
+
+def parse_palette(text: str) -> str | int | Tensor:
+    """What `params.Palette` takes for a name, a number of colours, or colours such as "000000,ff8800,ffffff".
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if text in PALETTES:
+        return text
+    if text.isascii() and text.isdigit() and len(text) < 4 and int(text) >= 2:
+        return int(text)
+    try:
+        colours = [[*bytes.fromhex(colour.strip().removeprefix("#"))] for colour in text.split(",")]
+    except ValueError:
+        colours = []
+    if len(colours) < 2 or any(len(colour) != 3 for colour in colours):
+        raise ValueError(
+            f"--palette must be {', '.join(PALETTES)}, a number of colours from 2 to 999 to be learned, or colours "
+            f"such as 000000,ff8800,ffffff; got {text!r}"
+        )
+    return torch.tensor(colours) / 255
