@@ -85,6 +85,18 @@ def find_edges(faces: Int[Tensor, "f 3"]) -> Edges:
     return Edges(faces, ends, corners // 3, faces.reshape(-1)[corners], count)
 
 
+def components(edges: Edges, vertices: int) -> Int[Tensor, " v"]:
+    """The smallest vertex that each vertex is joined to by edges: the name of its component."""
+    label = torch.arange(vertices, device=edges.ends.device)
+    while True:
+        low = label[edges.ends].amin(1)
+        new = label.scatter_reduce(0, edges.ends[:, 0], low, "amin").scatter_reduce(0, edges.ends[:, 1], low, "amin")
+        new = new[new]
+        if torch.equal(new, label):
+            return label
+        label = new
+
+
 def face_areas(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "f 3"]:
     """Vectors along the outward normals, as long as the faces are large."""
     a, b, c = vertices[faces].unbind(1)

@@ -1,9 +1,25 @@
 """What is optimised: modules whose `forward()` takes nothing and returns a scene."""
 
 from clipopt.params.image import Fourier, Pixels, Pyramid
+from clipopt.params.mesh import Jacobians, LargeSteps, NormalField, Surface, Texture, VertexColors, Vertices
 from clipopt.params.palette import Palette
 from clipopt.params.prior import DeepPrior
 from clipopt.params.siren import Siren
 from clipopt.params.strokes import Strokes
 
-__all__ = ["DeepPrior", "Fourier", "Palette", "Pixels", "Pyramid", "Siren", "Strokes"]
+__all__ = [
+    "DeepPrior",
+    "Fourier",
+    "Jacobians",
+    "LargeSteps",
+    "NormalField",
+    "Palette",
+    "Pixels",
+    "Pyramid",
+    "Siren",
+    "Strokes",
+    "Surface",
+    "Texture",
+    "VertexColors",
+    "Vertices",
+]
