@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from clipopt import losses
+from clipopt.ensemble import Ensemble
 from clipopt.objective import Matching
 from clipopt.optimize import Step, optimize
 from clipopt.record import Run
@@ -51,7 +52,7 @@ class Drawing:
         self,
         plan: Plan,
         items: Sequence[Item],
-        scorer: Scorer,
+        scorer: Scorer | Sequence[Scorer],
         *,
         judge: Scorer | None = None,
         edit: Edit | None = None,
@@ -60,7 +61,8 @@ class Drawing:
         self.plan, self.items, self.edit = plan, items, edit or Edit()
         self.device = torch.device(device)
         self.look_every = max(1, plan.steps // LOOKS)
-        self._scorers = [scorer] if judge is None else [scorer, judge]
+        scorers = [scorer] if isinstance(scorer, Scorer) else [*scorer]
+        self._eyes = {"score": scorers} | ({} if judge is None else {"judge": [judge]})
         self._chunk, self._look_chunk = min(CHUNK, plan.crops * len(items)), HELD_OUT_VIEWS
         self.enter(0)
 
@@ -82,8 +84,11 @@ class Drawing:
         self._given = None if given is None else given.to(self.device)
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
         self._changes = None if mask is None else soften(mask, round(edit.feather * min(size)))
-        self.sights = [self._sights(scorer, size, mask) for scorer in self._scorers]
-        self.losses = {name: sight.matching(self.scene, plan.crops) for name, sight in self.sights[0].items()}
+        self.sights = {role: [self._sights(eye, size, mask) for eye in eyes] for role, eyes in self._eyes.items()}
+        asked = self.sights["score"][0]
+        self.losses = {
+            name: [sights[name].matching(self.scene, plan.crops) for sights in self.sights["score"]] for name in asked
+        }
         start = self.pictures().clone()
         needed = plan.render is not None or plan.param in VECTORS
         kept = {name: value.detach().clone() for name, value in self.image.named_parameters() if needed}
@@ -119,18 +124,32 @@ class Drawing:
     def loss(self, step: int, rng: Generator) -> dict[str, Tensor]:
         """The weighted terms of one step, each of shape (items,)."""
         images, plan, edit = self.scene(), self.plan, self.edit
-        terms = {name: self._match(matching, images, step, rng) for name, matching in self.losses.items()}
+        terms: dict[str, Tensor] = {}
+        for name, members in self.losses.items():
+            terms |= self._match(name, members, images, step, rng)
         if plan.smooth:
-            detail = min(images.shape[-2:]) / self._scorers[0].image_size
+            detail = min(images.shape[-2:]) / self._eyes["score"][0].image_size
             around = F.pad(images, (0, 1, 0, 1), mode="circular") if edit.tile else images
             terms["smooth"] = plan.smooth * detail * losses.total_variation(around)
         if edit.keep and self._given is not None:
             terms["keep"] = edit.keep * losses.l2(images, self._given)
         return terms
 
-    def _match(self, matching: Matching, images: Images, step: int, rng: Generator) -> Tensor:
-        term, self._chunk = halving(lambda chunk: replace(matching, chunk=chunk).match(images, step, rng), self._chunk)
-        return term
+    def _match(
+        self, name: str, members: Sequence[Matching], images: Images, step: int, rng: Generator
+    ) -> dict[str, Tensor]:
+        """What the scorers think of the pictures, one term for each; their gradients weigh alike."""
+
+        def scene() -> Images:
+            return images
+
+        def attempt(chunk: int) -> dict[str, Tensor]:
+            ready = [replace(member, param=scene, chunk=chunk) for member in members]
+            terms = ready[0](step, rng) if len(ready) == 1 else Ensemble(ready)(step, rng)
+            return {key.replace("match", name): term for key, term in terms.items()}
+
+        terms, self._chunk = halving(attempt, self._chunk)
+        return terms
 
     def draw(self, start: int = 0) -> Iterator[tuple[Step, dict[str, PerItem]]]:
         """The loop: yields every step, with the scores of the items where it looked; `best` keeps the best of each.
@@ -205,8 +224,8 @@ class Drawing:
         if not torch.isfinite(last).all():
             last = best.images
         scores = {"score": best.score, "best step": best.step, "score of last": self._score(last)}
-        if len(self.sights) > 1:
-            judged = {"judge": self._score(best.images, 1), "judge of last": self._score(last, 1)}
+        if "judge" in self.sights:
+            judged = {"judge": self._score(best.images, "judge"), "judge of last": self._score(last, "judge")}
             scores = {"score": best.score, "judge": judged["judge"]} | scores | judged
         if self.edit.tile:
             scores["seam"] = seam(best.images)
@@ -239,10 +258,10 @@ class Drawing:
         zoom = min(1, FRAME_SIDE / max(plan.height, plan.width))
         return resize(images, (max(1, round(zoom * plan.height)), max(1, round(zoom * plan.width))))
 
-    def _score(self, images: Images, judge: int = 0) -> PerItem:
-        """What the scorer (0) or the judge (1) thinks of the pictures: the mean over what it is asked."""
+    def _score(self, images: Images, role: str = "score") -> PerItem:
+        """What the scorers, or the "judge", think of the pictures: the mean over them and what they are asked."""
         scores = []
-        for sight in self.sights[judge].values():
+        for sight in (sight for sights in self.sights[role] for sight in sights.values()):
             score, self._look_chunk = halving(partial(sight.score, images), self._look_chunk)
             scores.append(score)
         return torch.stack(scores).mean(0)
@@ -252,9 +271,7 @@ class Drawing:
         images = self.pictures()
         if not torch.isfinite(images).all():
             raise FloatingPointError(f"after step {step} the picture is not finite: lower the learning rate")
-        scores = {
-            name: self._score(images, number) for number, name in enumerate(("score", "judge")[: len(self.sights)])
-        }
+        scores = {role: self._score(images, role) for role in self.sights}
         self.best.update(images, scores["score"], step, self.image)
         return scores
 

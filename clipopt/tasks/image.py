@@ -47,9 +47,10 @@ class Image:
     prompts: tuple[str, ...]
     """What to show; each prompt makes its own picture. Plain text to the letter, unless it starts with a brace:
     then it is a JSON object of text to weight."""
-    scorer: str = "embedded"
-    """Who guides: "embedded", a CLIP or SigLIP of the Hugging Face hub by id or local folder, or a .safetensors of
-    `clipopt train`."""
+    scorer: tuple[str, ...] = ()
+    """Who guides: "embedded" (the default), a CLIP or SigLIP of the Hugging Face hub by id or local folder, one of
+    open_clip's ("open_clip:ViT-B-32/laion2b_s34b_b79k"), or a .safetensors of `clipopt train`. Given several times,
+    they guide together: what fools one seldom fools the others."""
     judge: str = "embedded-judge"
     """Who looks on and reports: as --scorer, or "none". It stays silent where a prompt has words unknown to it."""
     param: Param = Plan.param
@@ -151,16 +152,17 @@ class Image:
         shape = f"{plan.width} x {plan.height} pixels"
         what = f"a picture of {shape}" if count == 1 else f"a batch of {count} pictures of {shape}"
         require_memory(memory_needed(count, plan), device, what)
-        scorer = load_scorer(self.scorer, device=str(device))
+        scorers = [load_scorer(name, device=str(device)) for name in self.scorer or ("embedded",)]
         judge = None if self.judge == "none" else load_scorer(self.judge, device=str(device))
-        judge = self._check_words([*prompts, *self.editing.texts()], scorer, judge)
-        fingerprints = {"scorer": scorer.fingerprint} | ({} if judge is None else {"judge": judge.fingerprint})
+        judge = _check_words([*prompts, *self.editing.texts()], scorers, judge)
+        fingerprints = {f"scorer {i}" if i else "scorer": scorer.fingerprint for i, scorer in enumerate(scorers)}
+        fingerprints |= {} if judge is None else {"judge": judge.fingerprint}
         resembled = [(picture[0].to(device), 1.0) for picture in pictures]
         items = []
         for prompt in prompts:
             parts: list[tuple[str | Tensor, float]] = [*prompt.items(), *resembled]
             items += [Item(dict(parts), self.seed + i, self._label(prompt, i)) for i in range(self.seeds)]
-        drawing = Drawing(plan, items, scorer, judge=judge, edit=edit, device=device)
+        drawing = Drawing(plan, items, scorers, judge=judge, edit=edit, device=device)
         return drawing, fingerprints | self.editing.fingerprints()
 
     def _plan(self, given: tuple[int, int] | None) -> Plan:
@@ -196,23 +198,6 @@ class Image:
             raise ValueError("--was and the prompt are the same text: say what --init shows, and what it shall become")
         return [with_negatives(prompt, self.negative) for prompt in prompts]
 
-    def _check_words(
-        self, prompts: Sequence[Mapping[str, float]], scorer: Scorer, judge: Scorer | None
-    ) -> Scorer | None:
-        """Warn about words that the scorer lacks; returns the judge, or None where it lacks some itself."""
-        if lacked := _unknown_words(scorer, prompts):
-            sys.stderr.write(
-                f"clipopt: warning: the scorer {self.scorer} does not know {_quoted(lacked)}: expect nothing of it. "
-                f"For any words, use a real model, for example --scorer {REAL_SCORER}\n"
-            )
-        if judge is None or not (unjudged := _unknown_words(judge, prompts)):
-            return judge
-        if unjudged != lacked:
-            sys.stderr.write(
-                f"clipopt: note: the judge {self.judge} does not know {_quoted(unjudged)}: it does not judge this run\n"
-            )
-        return None
-
     def _draw(self, drawing: Drawing, run: Run) -> None:
         try:
             summary = drawing.run(run, quiet=self.quiet)
@@ -244,17 +229,38 @@ class Image:
         """What config.json keeps: enough to repeat the run from any folder."""
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = drawing.plan
+        settings["scorer"] = self.scorer or ("embedded",)
         settings |= {"size": f"{plan.width}x{plan.height}", "stages": plan.stages, "steps": plan.steps, "lr": plan.lr}
         return settings | {"editing": self.editing.as_config(), "device": str(drawing.device)}
 
 
 def _from_config(config: Mapping[str, Any], folder: Path) -> Image:
     """The settings of a run that `_settings` wrote."""
-    texts = {name: tuple(config.get(name, ())) for name in ("prompts", "negative")}
+    texts = {name: tuple(config.get(name, ())) for name in ("prompts", "negative", "scorer")}
     try:
         return Image(**{**config, **texts, "editing": Editing.from_config(config["editing"])})
     except (TypeError, KeyError) as error:
         raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error
+
+
+def _check_words(
+    prompts: Sequence[Mapping[str, float]], scorers: Sequence[Scorer], judge: Scorer | None
+) -> Scorer | None:
+    """Warn about words that a scorer lacks; returns the judge, or None where it lacks some itself."""
+    lacked: list[str] = []
+    for scorer in scorers:
+        if lacked := _unknown_words(scorer, prompts):
+            sys.stderr.write(
+                f"clipopt: warning: the scorer {scorer.name} does not know {_quoted(lacked)}: expect nothing of it. "
+                f"For any words, use a real model, for example --scorer {REAL_SCORER}\n"
+            )
+    if judge is None or not (unjudged := _unknown_words(judge, prompts)):
+        return judge
+    if unjudged != lacked:
+        sys.stderr.write(
+            f"clipopt: note: the judge {judge.name} does not know {_quoted(unjudged)}: it does not judge this run\n"
+        )
+    return None
 
 
 def _unknown_words(scorer: Scorer, prompts: Sequence[Mapping[str, float]]) -> list[str]:

@@ -182,6 +182,20 @@ def test_neighbours_do_not_matter(here: Path, towers: list[str]):
     assert abs(pixels(here / "batch" / "last-02.png") - batched).max() > 1
 
 
+def test_several_scorers_guide_together(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
+    first, second = towers[1], towers[3]
+    options = ["--scorer", first, "--scorer", second, "--judge", "none", "--quiet"]
+    assert image("a cyberpunk fox", *QUICK, *options, "--out", "run") == 0
+    assert capsys.readouterr().err.count("cyberpunk") == 2
+    assert log(here / "run")[0]["terms"].keys() == {"match", "match 2", "smooth"}
+    config = json.loads((here / "run" / "config.json").read_text())
+    assert config["config"]["scorer"] == [first, second]
+    assert config["fingerprints"].keys() == {"scorer", "scorer 1"}
+    one, both = log(here / "run")[0]["score"], log(here / "run")[-1]["score"]
+    assert both > one
+    assert image("--resume", "run", "--quiet") == 0
+
+
 def test_starts_from_a_picture(here: Path, towers: list[str]):
     ramp = np.linspace(0, 255, 40 * 24 * 3).reshape(24, 40, 3).astype(np.uint8)
     Picture.fromarray(ramp).save(here / "start.png")
