@@ -19,6 +19,7 @@ Make pictures with the gradient of a frozen image-text scorer.
 
 commands:
   image    make a picture from text:  clipopt image "a red apple on a blue background"
+  story    make a film along prompts:  clipopt story "a red apple" "a green tree"
   caption  say what pictures show:  clipopt caption picture.png
   rank     rank the texts of a list for pictures
   score    CLIPScore and RefCLIPScore of captions
@@ -81,6 +82,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.image import Image
 
             return _settings(Image, command, arguments)
+        case "story":
+            from clipopt.tasks.story import Story
+
+            return _settings(Story, command, arguments)
         case "caption":
             from clipopt.tasks.caption import Caption
 

@@ -25,7 +25,8 @@ half written; only the last line of steps.jsonl may be, and a hidden temporary f
 
 from clipopt.record.folder import check_out, slug
 from clipopt.record.machine import peak_memory, versions
+from clipopt.record.results import Film
 from clipopt.record.run import Run
 from clipopt.record.steps import read_steps
 
-__all__ = ["Run", "check_out", "peak_memory", "read_steps", "slug", "versions"]
+__all__ = ["Film", "Run", "check_out", "peak_memory", "read_steps", "slug", "versions"]

@@ -9,13 +9,13 @@ from pathlib import Path
 from clipopt import files
 
 OURS = re.compile(
-    r"(config|summary)\.json|steps\.jsonl|checkpoint\.pt|report\.html|progress\.(mp4|gif)"
+    r"(config|summary)\.json|steps\.jsonl|checkpoint\.pt|report\.html|(progress|story)\.(mp4|gif)|sheet\.png"
     r"|(result|best|last)(-\d\d+)?\.[a-z0-9]+"
 )
 """Names that a run gives to its files; nothing else is ever deleted."""
 
-FRAME = re.compile(r"\d{6,}\.jpg")
-"""Names of the frames in previews/."""
+FRAMES = {"previews": re.compile(r"\d{6,}\.jpg"), "frames": re.compile(r"\d{6,}\.png")}
+"""Folders of numbered pictures, with the names that a run gives to these."""
 
 
 def check_out(out: Path | None, *, overwrite: bool = False) -> None:
@@ -71,13 +71,19 @@ def clear(folder: Path) -> None:
     for path in folder.iterdir():
         if OURS.fullmatch(path.name) and path.name != "config.json" and path.is_file():
             path.unlink()
-    for path in (folder / "previews").glob("*.jpg"):
-        if FRAME.fullmatch(path.name):
-            path.unlink()
+    for path, _ in numbered(folder):
+        path.unlink()
     remove_temporary(folder)
+
+
+def numbered(folder: Path) -> list[tuple[Path, int]]:
+    """The numbered pictures of a run, each with its number."""
+    each = [(path, name) for series, name in FRAMES.items() for path in (folder / series).glob("*")]
+    return [(path, int(path.stem)) for path, name in each if name.fullmatch(path.name)]
 
 
 def remove_temporary(folder: Path) -> None:
     """Delete what killed processes left behind."""
-    for path in (*folder.glob(files.TEMPORARY), *(folder / "previews").glob(files.TEMPORARY)):
-        path.unlink(missing_ok=True)
+    for place in (folder, *(folder / name for name in FRAMES)):
+        for path in place.glob(files.TEMPORARY):
+            path.unlink(missing_ok=True)

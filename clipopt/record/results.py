@@ -5,6 +5,7 @@ import math
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,38 @@ MANY = 12
 """More items than these are shown on one sheet."""
 
 
-def write_pictures(folder: Path, best: Images, last: Images, labels: Sequence[str], config: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class Film:
+    """Pictures that become a video and a GIF.
+
+    Attributes:
+        frames: Their files, by the number of steps before them.
+        name: Of the files, without suffix.
+        fps: Frames per second; None for about five seconds in all.
+        unit: What a step is called.
+        shown: Most frames of the GIF; of more, every second, third, ... stays.
+        hold: Seconds for which the last frame stays.
+    """
+
+    frames: Mapping[int, Path]
+    name: str = "progress"
+    fps: float | int | None = None
+    unit: str = "step"
+    shown: int = 60
+    hold: float | int = 1
+
+
+def write_pictures(
+    folder: Path, best: Images, last: Images | None, labels: Sequence[str], config: Mapping[str, Any]
+) -> None:
     """Write result.png (the best), best.png and last.png; of several items sheets, and one file for each.
 
     The prompt and the settings stand in each PNG as text.
     """
     settings = json.dumps(config, ensure_ascii=False)
     several = len(best) > 1
-    for name, images in (("result", best), ("best", best), ("last", last)):
+    kinds = {"result": best} if last is None else {"result": best, "best": best, "last": last}
+    for name, images in kinds.items():
         page = files.sheet(images, labels) if several else images
         text = {"Software": "clipopt", "prompt": "\n".join(labels), "config": settings}
         files.save(folder / f"{name}.png", page, text=text)
@@ -31,29 +56,29 @@ def write_pictures(folder: Path, best: Images, last: Images, labels: Sequence[st
             files.save(folder / f"{name}-{i:02d}.png", images[i], text=text | {"prompt": labels[i]})
 
 
-def write_film(folder: Path, frames: Sequence[Path]) -> None:
-    """Write progress.mp4 and progress.gif, about five seconds long; without ffmpeg the GIF alone, and a warning."""
-    fps = min(30.0, max(2.0, len(frames) / 5))
+def write_film(folder: Path, film: Film) -> None:
+    """Write the film as .mp4 and .gif; without ffmpeg the GIF alone, and a warning."""
+    paths = list(film.frames.values())
+    fps = min(30.0, max(2.0, len(paths) / 5)) if film.fps is None else film.fps
+    video, gif = (folder / f"{film.name}.{suffix}" for suffix in ("mp4", "gif"))
     try:
-        files.write_video(folder / "progress.mp4", (files.load_image(path)[0] for path in frames), fps=fps)
+        files.write_video(video, (files.load_image(path)[0] for path in paths), fps=fps, hold=film.hold)
     except (RuntimeError, ImportError) as error:
-        warnings.warn(f"progress.mp4 is not written, progress.gif is: {error}", UserWarning, stacklevel=3)
-    stride = math.ceil(len(frames) / 60)
-    short = frames[::-1][::stride][::-1]
-    files.write_gif(
-        folder / "progress.gif", (files.load_image(path)[0] for path in short), fps=fps / stride, longest=320
-    )
+        warnings.warn(f"{video.name} is not written, {gif.name} is: {error}", UserWarning, stacklevel=3)
+    stride = math.ceil(len(paths) / film.shown)
+    short = paths[::-1][::stride][::-1]
+    files.write_gif(gif, (files.load_image(path)[0] for path in short), fps=fps / stride, hold=film.hold, longest=320)
 
 
 def write_page(
     folder: Path,
     summary: Mapping[str, Any],
     best: Images,
-    last: Images,
+    last: Images | None,
     *,
     config: Mapping[str, Any],
     command: Sequence[str],
-    frames: Mapping[int, Path],
+    film: Film,
     log: Log,
 ) -> None:
     """Write report.html, which holds all that it shows: no other file, no network, no script.
@@ -65,24 +90,25 @@ def write_page(
         last: the items after the last step.
         config: the settings.
         command: the command line that started the run.
-        frames: the frames on disk by the number of steps before them.
+        film: as it was written.
         log: the lines of steps.jsonl.
     """
-    film = folder / "progress.mp4"
+    video, frames = folder / f"{film.name}.mp4", film.frames
     page = Report(
         title=_title(summary["items"]),
-        facts=_facts(summary),
-        notice=_notice(summary),
+        facts=_facts(summary, film.unit),
+        notice=_notice(summary, film.unit),
         results=_results(summary, best),
         others=[
-            Picture("last step", files.jpeg(last, longest=512)),
-            *([Picture("start", frames[0].read_bytes())] if 0 in frames else []),
+            *([] if last is None else [Picture("last step", files.jpeg(last, longest=512))]),
+            *([Picture("start", frames[0].read_bytes())] if 0 in frames and last is not None else []),
         ],
         wide=len(summary["items"]) > MANY,
         strip=[
-            Picture(f"step {step}", files.jpeg(files.load_image(frames[step]), longest=192)) for step in _spread(frames)
+            Picture(f"{film.unit} {step}", files.jpeg(files.load_image(frames[step]), longest=192))
+            for step in _spread(frames)
         ],
-        video=film.read_bytes() if film.is_file() and film.stat().st_size <= 4 * 2**20 else None,
+        video=video.read_bytes() if video.is_file() and video.stat().st_size <= 4 * 2**20 else None,
         log=log,
         scores=summary["scores"],
         labels=summary["items"],
@@ -106,16 +132,17 @@ def _title(labels: Sequence[str]) -> str:
     return f"{len(labels)} items: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
 
 
-def _facts(summary: Mapping[str, Any]) -> list[str]:
-    facts = [f"{summary['task']} run", summary["status"], f"{summary['steps']} steps in {summary['seconds']:.0f} s"]
+def _facts(summary: Mapping[str, Any], unit: str) -> list[str]:
+    took = f"{summary['steps']} {unit}s in {summary['seconds']:.0f} s"
+    facts = [f"{summary['task']} run", summary["status"], took]
     memory = summary["peak_memory_bytes"]
     return [*facts, f"peak memory {memory / 2**20:.0f} MiB"] if memory else facts
 
 
-def _notice(summary: Mapping[str, Any]) -> str:
+def _notice(summary: Mapping[str, Any], unit: str) -> str:
     if summary["status"] == "done":
         return ""
-    return f"This run was {summary['status']} after step {summary['steps']}. {summary['reason']}".strip()
+    return f"This run was {summary['status']} after {unit} {summary['steps']}. {summary['reason']}".strip()
 
 
 def _results(summary: Mapping[str, Any], best: Images) -> list[Picture]:

@@ -16,8 +16,9 @@ import torch
 
 from clipopt import files
 from clipopt.record import results
-from clipopt.record.folder import FRAME, check_out, clear, new_folder, remove_temporary, slug
+from clipopt.record.folder import check_out, clear, new_folder, numbered, remove_temporary, slug
 from clipopt.record.machine import peak_memory, versions
+from clipopt.record.results import Film
 from clipopt.record.steps import Numbers, numbers, read_steps
 from clipopt.types import Images
 
@@ -191,6 +192,19 @@ class Run:
             temporary.write_bytes(frame)
         self._frames = sorted({*self._frames, self.step})
 
+    def frame(self, image: Images) -> Path:
+        """Keep one picture, number `step` of a series that is a result itself, in frames/; of any size, lossless."""
+        self._repair()
+        path = self.folder / "frames" / f"{self.step:06d}.png"
+        path.parent.mkdir(exist_ok=True)
+        files.save(path, image)
+        return path
+
+    def frames(self) -> dict[int, Path]:
+        """What `frame` has kept of the steps done, by number."""
+        every = {step: self.folder / "frames" / f"{step:06d}.png" for step in range(self.step)}
+        return {step: path for step, path in every.items() if path.is_file()}
+
     def save(self, state: Mapping[str, Any]) -> None:
         """Write the checkpoint: `state` is what the task needs to go on, as after `step` steps.
 
@@ -220,21 +234,23 @@ class Run:
         self,
         *,
         best: Images,
-        last: Images,
+        last: Images | None = None,
         labels: Sequence[str],
         scores: Mapping[str, Numbers],
         status: Literal["done", "interrupted", "failed"] = "done",
         reason: str = "",
+        film: Film | None = None,
     ) -> dict[str, Any]:
         """Write the results: pictures, film, summary.json and report.html. Can be done again after a resume.
 
         Args:
             best: the items at their best step, (b, 3, h, w); these are the result.
-            last: the items after the last step.
+            last: the items after the last step; None where the film alone says how it ended.
             labels: what each item shows, for captions and for the text inside its PNG.
             scores: columns of the score table, each with one number per item; "score" and "judge" first.
             status: "interrupted" when it was stopped before its end, "failed" when it could not go on.
             reason: why, in one line, where it is not done.
+            film: the film; None for one of the previews, progress.mp4.
 
         Returns:
             What summary.json holds.
@@ -247,9 +263,10 @@ class Run:
                 f"expected one number per item ({len(labels)}) in each score, not so in {', '.join(wrong)}"
             )
         self._repair()
-        if self._frames[-1:] != [self.step]:
-            self.preview(last)
-        frames = {step: path for step in self._frames if (path := self._frame(step)).is_file()}
+        if film is None:
+            if last is not None and self._frames[-1:] != [self.step]:
+                self.preview(last)
+            film = Film({step: path for step in self._frames if (path := self._frame(step)).is_file()})
         summary = {
             "status": status,
             "reason": reason,
@@ -264,10 +281,10 @@ class Run:
             "versions": versions(),
         }
         results.write_pictures(self.folder, best, last, labels, self.config)
-        results.write_film(self.folder, list(frames.values()))
+        results.write_film(self.folder, film)
         results.write_page(
             self.folder, summary, best, last,
-            config=self.config, command=self.command, frames=frames, log=read_steps(self.folder),
+            config=self.config, command=self.command, film=film, log=read_steps(self.folder),
         )  # fmt: skip
         files.write_text(self.folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         return summary
@@ -285,9 +302,9 @@ class Run:
             return
         kept = [line for line in read_steps(self.folder) if line["step"] < self.step]
         files.write_text(self.folder / "steps.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
-        frames = {self._frame(step) for step in self._frames}
-        for path in (self.folder / "previews").glob("*"):
-            if FRAME.fullmatch(path.name) and path not in frames:
+        kept_frames = {self._frame(step) for step in self._frames} | set(self.frames().values())
+        for path, _ in numbered(self.folder):
+            if path not in kept_frames:
                 path.unlink()
         remove_temporary(self.folder)
         self._whole = True

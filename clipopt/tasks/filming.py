@@ -1,0 +1,250 @@
+"""The loop behind `clipopt story`: move the picture, draw on, keep the frame."""
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from clipopt import augment, files, losses, params
+from clipopt.objective import Matching
+from clipopt.optimize import Step, optimize
+from clipopt.record import Film, Run
+from clipopt.scorers import Scorer, Target, target
+from clipopt.tasks.drawing import CHECKPOINT_SECONDS, views
+from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.timeline import Timeline
+from clipopt.types import Images, PerItem, generator
+
+HELD_OUT_VIEWS = 8
+LOOKS = 40
+"""How often in a film the prompts are scored on held-out views."""
+SHEET_COLUMNS = 6
+"""Frames of the contact sheet for each prompt."""
+GIF_FRAMES = 120
+_HELD_OUT = -1
+# Measured: torch and a small scorer, and per value of the picture the parameters, Adam, the gradient, the warp.
+_BASE_BYTES, _BYTES_PER_VALUE = 0.4e9, 200
+
+
+@dataclass(frozen=True)
+class Shooting:
+    """How a film is made; the defaults are those of `clipopt story`.
+
+    Attributes:
+        width: Of the frames, pixels.
+        height: Of the frames, pixels.
+        fps: Frames per second.
+        zoom: Of each frame over the one before; above 1 comes closer.
+        pan: How far the camera moves to the right and down in a frame, as fractions of width and height.
+        rotate: How far the picture turns counter-clockwise in a frame, degrees.
+        fade: Part of the picture that returns to grey in a frame, so that what is asked for no longer goes away.
+        steps: Steps of the optimizer in a frame.
+        first_steps: Steps before the first frame.
+        param: What is learned.
+        seed: Of the film.
+        lr: Adam's learning rate.
+        crops: Views of the picture in a step.
+        smooth: Weight of the total variation, as in `clipopt image`.
+    """
+
+    width: int = 256
+    height: int = 256
+    fps: float = 12.0
+    zoom: float = 1.01
+    pan: tuple[float, float] = (0.0, 0.0)
+    rotate: float = 0.0
+    fade: float = 0.02
+    steps: int = 4
+    first_steps: int = 60
+    param: Literal["pyramid", "pixels", "fourier"] = "pyramid"
+    seed: int = 0
+    lr: float = 0.1
+    crops: int = 6
+    smooth: float = 0.5
+
+    def steps_before(self, frame: int) -> int:
+        """Steps of the optimizer before frame number `frame` is begun."""
+        return 0 if frame == 0 else self.first_steps + (frame - 1) * self.steps
+
+
+def memory_needed(plan: Shooting) -> float:
+    """About how many bytes a film holds at most, without its models."""
+    return _BASE_BYTES + 3 * plan.height * plan.width * _BYTES_PER_VALUE
+
+
+class Eye:
+    """Scores a picture for every prompt of the film, on views that no step of it draws."""
+
+    def __init__(self, scorer: Scorer, timeline: Timeline, seed: int) -> None:
+        self.scorer = scorer
+        self.target: Target = target(scorer, [dict(key.prompt) for key in timeline.keys])
+        self._views = views(HELD_OUT_VIEWS, scorer)
+        self._draw = self._views.sample(generator(seed, _HELD_OUT))
+
+    @torch.no_grad()
+    def __call__(self, image: Images) -> PerItem:
+        """The weighted cosine of the picture with every prompt, averaged over the views."""
+        embeddings = self.scorer.encode_image(self._views.apply(image.to(self.target.weights.device), self._draw))
+        scores: Tensor = self.target.weights @ (self.target.embeddings @ embeddings.T).mean(1)
+        return scores.cpu()
+
+
+class Filming:
+    """A film in the making: `frames` is the loop, `run` the loop with a record and a progress bar."""
+
+    def __init__(
+        self,
+        plan: Shooting,
+        timeline: Timeline,
+        scorer: Scorer,
+        *,
+        judge: Scorer | None = None,
+        init: Images | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.plan, self.timeline = plan, timeline
+        self.count = max(1, round(timeline.end * plan.fps))
+        self.scorer = Eye(scorer, timeline, plan.seed)
+        self.judge = None if judge is None else Eye(judge, timeline, plan.seed)
+        self._kind = {"pyramid": params.Pyramid, "pixels": params.Pixels, "fourier": params.Fourier}[plan.param]
+        self.image = self._new(init).to(device)
+        self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr)
+        self._views = views(plan.crops, scorer)
+
+    def _new(self, init: Images | None) -> torch.nn.Module:
+        plan = self.plan
+        return self._kind(plan.height, plan.width, rng=generator(plan.seed), init=init)
+
+    def frames(self, start: int = 0) -> Iterator[tuple[int, Step]]:
+        """The loop: yields the number of every frame with the last step that it took; `picture` is the frame.
+
+        Raises:
+            FloatingPointError: a term or a gradient is not finite; names the step.
+        """
+        for frame in range(start, self.count):
+            if frame:
+                self._move()
+            first, last = self.plan.steps_before(frame), self.plan.steps_before(frame + 1)
+            loss = self._loss(frame / self.plan.fps)
+            for step in optimize(loss, self.optimizer, steps=last, seed=self.plan.seed, start=first):
+                taken = step
+            yield frame, taken
+
+    def _move(self) -> None:
+        """Set the parameter to its picture as the moved camera sees it; the optimizer keeps its momentum."""
+        plan = self.plan
+        moved = augment.warp(self.picture(), zoom=plan.zoom, pan=plan.pan, rotate=math.radians(plan.rotate))
+        moved = torch.lerp(moved, torch.full_like(moved, 0.5), plan.fade)
+        self.image.load_state_dict(self._new(moved).state_dict())
+
+    def _loss(self, second: float) -> Matching:
+        prompts = self.scorer.target
+        shares = torch.tensor([self.timeline.shares(second)]).to(prompts.weights)
+        blended = Target(prompts.embeddings, shares @ prompts.weights)
+        penalties = {"smooth": self._roughness} if self.plan.smooth else {}
+        return Matching(self.image, self.scorer.scorer, blended, augment=self._views, penalties=penalties)
+
+    def _roughness(self, images: Images) -> PerItem:
+        detail = min(images.shape[-2:]) / self.scorer.scorer.image_size
+        return self.plan.smooth * detail * losses.total_variation(images)
+
+    @torch.no_grad()
+    def picture(self) -> Images:
+        """The picture as it is now, (1, 3, h, w)."""
+        image: Images = self.image()
+        return image
+
+    def run(self, run: Run, *, quiet: bool = False) -> dict[str, Any]:
+        """`frames` with a folder and a progress bar; returns what summary.json holds.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, after the frame in progress was finished and everything was saved.
+            FloatingPointError: as `frames`; the film so far is in the folder.
+        """
+        from tqdm import tqdm
+
+        failure = None
+        look_every = max(1, self.count // LOOKS)
+        with graceful_interrupt() as interrupted:
+            bar = tqdm(total=self.count, initial=run.step, unit="frame", disable=quiet, file=sys.stderr)
+            saved = time.monotonic()
+            try:
+                for frame, step in self.frames(run.step):
+                    picture = self.picture()
+                    if not torch.isfinite(picture).all():
+                        raise FloatingPointError(f"frame {frame} is not finite: lower the learning rate")
+                    run.frame(picture)
+                    scores = self._look(picture) if frame % look_every == 0 else {}
+                    run.log(frame, step.loss, step.terms, **scores)
+                    bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
+                    bar.update()
+                    if interrupted():
+                        break
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        run.save(self.state())
+                        saved = time.monotonic()
+            except FloatingPointError as error:
+                failure = error
+            finally:
+                bar.close()
+            if failure is None:
+                run.save(self.state())
+            return self._finish(run, failure)
+
+    def _look(self, picture: Images) -> dict[str, PerItem]:
+        scores = {"score": self.scorer(picture)}
+        return scores if self.judge is None else scores | {"judge": self.judge(picture)}
+
+    def peaks(self, done: int) -> list[int]:
+        """The frame in which each prompt is at its best, of the prompts that have begun in `done` frames."""
+        fps = self.plan.fps
+        begun = sum(key.at * fps < done for key in self.timeline.keys)
+        return [min(int(second * fps + 1e-6), done - 1) for second in self.timeline.peaks()[:begun]]
+
+    def _finish(self, run: Run, failure: FloatingPointError | None) -> dict[str, Any]:
+        status: Literal["done", "interrupted", "failed"] = "done" if run.step == self.count else "interrupted"
+        if failure is not None:
+            status = "failed"
+        frames = run.frames()
+        if not frames:
+            raise failure or KeyboardInterrupt
+        peaks = self.peaks(run.step)
+        best = torch.cat([files.load_image(frames[peak]) for peak in peaks])
+        looked = [self._look(image) for image in best.split(1)]
+        scores = {name: [float(look[name][i]) for i, look in enumerate(looked)] for name in looked[0]}
+        self._write_sheet(run, frames)
+        summary = run.finish(
+            best=best,
+            labels=[key.label for key in self.timeline.keys][: len(peaks)],
+            scores=scores | {"at second": [round(peak / self.plan.fps, 3) for peak in peaks]},
+            status=status,
+            reason=str(failure or ""),
+            film=Film(frames, "story", self.plan.fps, unit="frame", shown=GIF_FRAMES, hold=0),
+        )
+        if failure is not None:
+            raise FloatingPointError(f"{failure}; the film so far is in {run.folder}") from failure
+        if status == "interrupted":
+            raise KeyboardInterrupt
+        return summary
+
+    def _write_sheet(self, run: Run, frames: Mapping[int, Any]) -> None:
+        """A contact sheet of frames from the first to the last."""
+        count = min(len(frames), SHEET_COLUMNS * len(self.timeline.keys))
+        chosen = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
+        images = torch.cat([files.load_image(frames[frame]) for frame in chosen])
+        labels = [f"{frame / self.plan.fps:.1f} s" for frame in chosen]
+        files.save(run.folder / "sheet.png", files.sheet(images, labels, columns=SHEET_COLUMNS, cell=192))
+
+    def state(self) -> dict[str, Any]:
+        """What `load_state` needs to go on, bit for bit on the CPU."""
+        return {"image": self.image.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.image.load_state_dict(state["image"])
+        self.optimizer.load_state_dict(state["optimizer"])
