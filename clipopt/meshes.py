@@ -1,0 +1,165 @@
+"""Read and write meshes; what is wrong with one that is read is mended, and said.
+
+mesh, changes = load_mesh("chair.obj")                 # OBJ, PLY, GLB, STL, ...; of radius 1 around the origin
+for change in changes:
+    print(change)
+save_mesh("chair.glb", mesh)                           # .glb, .ply, .stl, or .obj with its .mtl and .png
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clipopt.files import atomic, save, write_text
+from clipopt.geometry.atlas import bake
+from clipopt.geometry.doctor import mend
+from clipopt.geometry.mesh import Mesh
+
+_FORMATS = (".glb", ".obj", ".ply", ".stl")
+
+
+def load_mesh(path: str | Path) -> tuple[Mesh, list[str]]:
+    """Read a mesh and mend it: merged, oriented outward, centred, of radius 1.
+
+    Several objects become one mesh, their colours those of its vertices; where there is one object with a texture,
+    it is kept.
+
+    Returns:
+        The mesh, and what was changed, one plain sentence each.
+
+    Raises:
+        ValueError: The file is missing, is no mesh, or has no faces.
+    """
+    import trimesh
+
+    path = Path(path)
+    hint = "expected a mesh file (GLB, OBJ, PLY, STL)"
+    if not path.is_file():
+        raise ValueError(f"cannot read {path}: {hint}, got {'a folder' if path.is_dir() else 'no such file'}")
+    try:
+        scene = trimesh.load_scene(path, process=False)
+        parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+    except Exception as error:  # every format fails in its own way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"cannot read {path}: {hint}, got one that cannot be understood ({reason})") from error
+    if not parts:
+        raise ValueError(f"cannot read {path}: expected a mesh with faces, got none")
+    meshes = [_from_trimesh(part, textured=len(parts) == 1) for part in parts]
+    shift, vertices, faces, colors = 0, [], [], []
+    for mesh in meshes:
+        vertices.append(mesh.vertices)
+        faces.append(mesh.faces + shift)
+        colors.append(torch.full_like(mesh.vertices, 0.7) if mesh.colors is None else mesh.colors)
+        shift += len(mesh.vertices)
+    coloured = any(mesh.colors is not None for mesh in meshes)
+    whole = Mesh(
+        torch.cat(vertices),
+        torch.cat(faces),
+        torch.cat(colors) if coloured else None,
+        meshes[0].uv if len(meshes) == 1 else None,
+        meshes[0].texture if len(meshes) == 1 else None,
+    )
+    mended, changes = mend(whole)
+    if len(mended.faces) == 0:
+        raise ValueError(f"cannot read {path}: expected a mesh with faces, got only faces without area")
+    return mended, ([f"joined {len(parts)} objects into one mesh"] if len(parts) > 1 else []) + changes
+
+
+def save_mesh(path: str | Path, mesh: Mesh, *, texture: int = 1024) -> None:
+    """Write a mesh; the suffix says how.
+
+    .glb keeps vertex colours or a texture, .ply vertex colours, .stl the shape alone; .obj writes a .mtl and a .png
+    of the same name beside it, into which vertex colours are baked.
+
+    Args:
+        path: Ends in .glb, .obj, .ply or .stl.
+        mesh: What is written.
+        texture: Side in texels of the texture that vertex colours are baked into; larger where there are many faces.
+
+    Raises:
+        ValueError: Another suffix, or vertices that are not finite.
+    """
+    path, mesh = Path(path), mesh.detach().to("cpu")
+    if path.suffix.lower() not in _FORMATS:
+        raise ValueError(f"cannot write {path}: expected one of {', '.join(_FORMATS)}, got {path.suffix or 'none'}")
+    if not torch.isfinite(mesh.vertices).all():
+        raise ValueError(f"cannot write {path}: expected finite vertices, got NaN or infinity")
+    if path.suffix.lower() == ".obj":
+        _save_obj(path, mesh, texture)
+        return
+    data = _to_trimesh(mesh).export(file_type=path.suffix.lower()[1:])
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _from_trimesh(part: Any, *, textured: bool) -> Mesh:
+    vertices = torch.tensor(np.asarray(part.vertices), dtype=torch.float32)
+    faces = torch.tensor(np.asarray(part.faces), dtype=torch.int64)
+    colors = uv = texture = None
+    visual = part.visual
+    if visual.kind == "texture" and visual.uv is not None:
+        material = visual.material
+        image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+        if image is not None and textured:
+            pixels = np.array(image.convert("RGB"))
+            texture = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+            uv = torch.tensor(np.asarray(visual.uv), dtype=torch.float32)[faces]
+        else:
+            visual = visual.to_color()
+    if texture is None and visual.kind in ("vertex", "face"):
+        rgba = visual.vertex_colors if visual.kind == "vertex" else part.visual.to_color().vertex_colors
+        colors = torch.tensor(np.asarray(rgba)[:, :3], dtype=torch.float32) / 255
+    return Mesh(vertices, faces, colors, uv, texture)
+
+
+def _to_trimesh(mesh: Mesh) -> Any:
+    import trimesh
+    from PIL import Image
+
+    if mesh.uv is not None and mesh.texture is not None:
+        # A vertex for every corner: neighbours have different places in the texture.
+        vertices = mesh.vertices[mesh.faces].reshape(-1, 3).numpy()
+        faces = np.arange(len(vertices)).reshape(-1, 3)
+        picture = Image.fromarray(_bytes(mesh.texture.permute(1, 2, 0)))
+        material = trimesh.visual.material.PBRMaterial(
+            baseColorTexture=picture, metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True
+        )
+        visual = trimesh.visual.TextureVisuals(uv=mesh.uv.reshape(-1, 2).numpy(), material=material)
+        return trimesh.Trimesh(vertices, faces, visual=visual, process=False)
+    colors = None
+    if mesh.colors is not None:
+        colors = np.concatenate([_bytes(mesh.colors), np.full((len(mesh.colors), 1), 255, np.uint8)], 1)
+    return trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), vertex_colors=colors, process=False)
+
+
+def _save_obj(path: Path, mesh: Mesh, size: int) -> None:
+    if mesh.texture is None and mesh.colors is not None:
+        least = 8 * int((len(mesh.faces) / 2 + 1) ** 0.5 + 1)
+        mesh = bake(mesh, max(size, least))
+    out = io.StringIO()
+    textured = mesh.texture is not None and mesh.uv is not None
+    if textured:
+        out.write(f"mtllib {path.stem}.mtl\nusemtl surface\n")
+    for x, y, z in mesh.vertices.tolist():
+        out.write(f"v {x:.7g} {y:.7g} {z:.7g}\n")
+    corners = (mesh.faces + 1).tolist()
+    if mesh.texture is not None and mesh.uv is not None:
+        for u, v in mesh.uv.reshape(-1, 2).tolist():
+            out.write(f"vt {u:.7g} {v:.7g}\n")
+        for i, (a, b, c) in enumerate(corners):
+            out.write(f"f {a}/{3 * i + 1} {b}/{3 * i + 2} {c}/{3 * i + 3}\n")
+        save(path.with_suffix(".png"), mesh.texture.clamp(0, 1))
+        lines = ["newmtl surface", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {path.stem}.png"]
+        write_text(path.with_suffix(".mtl"), "\n".join(lines) + "\n")
+    else:
+        for a, b, c in corners:
+            out.write(f"f {a} {b} {c}\n")
+    write_text(path, out.getvalue())
+
+
+def _bytes(values: Tensor) -> Any:
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()

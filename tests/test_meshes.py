@@ -1,0 +1,130 @@
+import pytest
+import torch
+import trimesh
+
+from clipopt.geometry.atlas import bake
+from clipopt.geometry.camera import turntable
+from clipopt.geometry.doctor import examine, mend
+from clipopt.geometry.mesh import Mesh, icosphere, volume
+from clipopt.meshes import load_mesh, save_mesh
+from clipopt.render.draw import draw
+from clipopt.types import generator
+
+
+def coloured(subdivisions=2):
+    sphere = icosphere(subdivisions)
+    return Mesh(sphere.vertices, sphere.faces, 0.5 + 0.5 * sphere.vertices)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".ply"])
+def test_vertex_colours_survive(tmp_path, suffix):
+    mesh = coloured()
+    save_mesh(tmp_path / f"a{suffix}", mesh)
+    seen = trimesh.load_mesh(tmp_path / f"a{suffix}", process=False)
+    assert torch.allclose(torch.tensor(seen.vertices, dtype=torch.float32), mesh.vertices, atol=1e-6)
+    assert torch.equal(torch.tensor(seen.faces.copy()).long(), mesh.faces)
+    colors = torch.tensor(seen.visual.vertex_colors[:, :3].copy()) / 255
+    assert torch.allclose(colors, mesh.colors, atol=0.51 / 255)
+    again, changes = load_mesh(tmp_path / f"a{suffix}")
+    assert changes == []
+    assert torch.allclose(again.vertices, mesh.vertices, atol=1e-5)
+    assert torch.allclose(again.colors, mesh.colors, atol=0.51 / 255)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj"])
+def test_a_texture_survives_and_looks_like_the_colours_it_was_baked_from(tmp_path, suffix):
+    mesh = coloured()
+    save_mesh(tmp_path / f"a{suffix}", bake(mesh, 256) if suffix == ".glb" else mesh, texture=256)
+    again, _ = load_mesh(tmp_path / f"a{suffix}")
+    assert len(again.faces) == len(mesh.faces)
+    assert again.texture.shape == (3, 256, 256)
+    cameras, background = turntable(2), torch.ones(1, 3, 64, 64)
+    difference = (draw(again, cameras, background) - draw(mesh, cameras, background)).abs()
+    assert difference.mean() < 2 / 255
+    assert difference.max() < 0.1
+    if suffix == ".obj":
+        assert "map_Kd a.png" in (tmp_path / "a.mtl").read_text()
+
+
+def test_stl_keeps_the_shape(tmp_path):
+    save_mesh(tmp_path / "a.stl", coloured())
+    again, changes = load_mesh(tmp_path / "a.stl")
+    assert changes == ["merged 798 vertices that lay on others"]
+    assert examine(again).watertight
+    assert volume(again.vertices, again.faces).item() == pytest.approx(volume(*coloured_parts()).item(), rel=1e-4)
+
+
+def coloured_parts():
+    return coloured().vertices, coloured().faces
+
+
+def test_a_box_of_many_ills_is_mended_and_all_is_said():
+    sphere = icosphere(1)
+    corners = sphere.vertices[sphere.faces].reshape(-1, 3) * 3 + 10  # nothing is joined
+    faces = torch.arange(240).view(80, 3)
+    faces[10:20] = faces[10:20].flip(1)
+    faces = torch.cat([faces, faces[:2], torch.tensor([[0, 0, 1], [0, 1, 1]])])
+    vertices = torch.cat([corners, torch.tensor([[9.0, 9, 9]])])
+    mended, said = mend(Mesh(vertices, faces))
+    assert len(mended.vertices) == 42
+    assert len(mended.faces) == 80
+    assert examine(mended) == examine(sphere)
+    assert volume(mended.vertices, mended.faces) > 3
+    assert mended.vertices.norm(dim=1).max().item() == pytest.approx(1)
+    text = "\n".join(said)
+    for sentence in (
+        "merged 198 vertices",
+        "removed 2 faces without area",
+        "removed 2 faces that were there twice",
+        "removed 1 vertices without a face",
+        "turned 10 faces over",
+        "centred and scaled from",
+    ):
+        assert sentence in text
+    assert mend(mended)[1] == []
+
+
+def test_an_inside_out_part_is_turned_and_several_parts_are_named():
+    one = icosphere(1, 0.5)
+    shifted = one.vertices + torch.tensor([2.0, 0, 0])
+    mended, said = mend(Mesh(torch.cat([one.vertices, shifted]), torch.cat([one.faces, one.faces.flip(1) + 42])))
+    assert any("turned 80 faces" in line for line in said)
+    assert any("2 parts" in line for line in said)
+    assert examine(mended).components == 2
+    assert examine(mended).genus == 0
+
+
+def test_holes_and_handles_are_counted():
+    ring = trimesh.creation.torus(0.7, 0.3, major_sections=12, minor_sections=8)
+    mesh = Mesh(torch.tensor(ring.vertices).float(), torch.tensor(ring.faces.copy()).long())
+    assert examine(mesh).genus == 1
+    opened = Mesh(mesh.vertices, mesh.faces[1:].clone())
+    assert examine(opened).boundary == 3
+    assert examine(opened).genus is None
+    assert any("3 edges with one face" in line for line in mend(opened)[1])
+
+
+def test_several_objects_become_one(tmp_path):
+    scene = trimesh.Scene([trimesh.creation.box(), trimesh.creation.icosphere(1).apply_translation([3, 0, 0])])
+    scene.export(tmp_path / "a.glb")
+    mesh, changes = load_mesh(tmp_path / "a.glb")
+    assert changes[0] == "joined 2 objects into one mesh"
+    assert examine(mesh).components == 2
+
+
+def test_unreadable_files_are_told_in_one_line(tmp_path):
+    (tmp_path / "text.obj").write_text("hello")
+    (tmp_path / "noise.glb").write_bytes(bytes(torch.randint(0, 255, (300,), generator=generator(1)).tolist()))
+    (tmp_path / "empty.ply").touch()
+    for path in (tmp_path / "none.obj", tmp_path, *tmp_path.iterdir()):
+        with pytest.raises(ValueError, match="cannot read") as caught:
+            load_mesh(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_saving_elsewhere_says_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match=r"expected one of .*, got \.fbx"):
+        save_mesh(tmp_path / "a.fbx", coloured())
+    with pytest.raises(ValueError, match="finite"):
+        save_mesh(tmp_path / "a.ply", Mesh(torch.full((3, 3), torch.nan), torch.tensor([[0, 1, 2]])))
+    assert not list(tmp_path.iterdir())
