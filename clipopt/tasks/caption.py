@@ -12,9 +12,18 @@ import torch
 from torch import Tensor
 
 from clipopt.captions import Beam, Captioner, Corpus, Generator, Template, TextEncoder, Weights, encode_views
+from clipopt.captions.models import (
+    ImageTextMatching,
+    LanguageModel,
+    MaskedPolish,
+    SampledCaptions,
+    is_matching_model,
+)
+from clipopt.captions.prompts import PromptSearch
 from clipopt.captions.rerank import Pairs
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.tower import TowerScorer
+from clipopt.search import Index
 from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.choices import Captioned, as_json, check_captions, table, write_captions
 from clipopt.tasks.grammar import WorldGrammar
@@ -27,13 +36,14 @@ class Caption:
     """Say what pictures show.
 
     Candidates are proposed, and a frozen scorer chooses. With the embedded scorer they are the sentences of its own
-    small world, searched slot by slot; any other model needs to be told where candidates come from: a list, a
-    template. The score of a caption is its mean cosine with views of the picture plus the parts below; --top 5
-    shows them.
+    small world, searched slot by slot; any other model needs to be told where candidates come from: a list, an index
+    of texts, a template, a captioning model, a search for words; several may be given. The score of a caption is its
+    mean cosine with views of the picture plus the parts below; --top 5 shows them.
 
         clipopt caption picture.png
         clipopt caption photos/ --out captions.jsonl
         clipopt caption photo.jpg --scorer openai/clip-vit-base-patch32 --texts captions.txt --top 5
+        clipopt caption photo.jpg --scorer MODEL --captioner Salesforce/blip-image-captioning-base
         clipopt caption photo.jpg --scorer MODEL --template "a {age} photo of a {thing}" --slots slots.json
     """
 
@@ -43,15 +53,29 @@ class Caption:
     """Who chooses: see `clipopt image --help`."""
     texts: Path | None = None
     """A text file of candidates, one a line."""
+    corpus: Path | None = None
+    """An index of texts that `clipopt index` wrote with the same scorer."""
     nearest: int = 64
-    """How many texts of the list to rank for each picture: the nearest ones."""
+    """How many texts of the list or corpus to rank for each picture: the nearest ones."""
     template: str | None = None
     """A sentence with slots in braces; needs --slots."""
     slots: Path | None = None
     """A JSON file of the template's slots, each with its list of values; "" leaves a slot out."""
+    captioner: str | None = None
+    """An image-to-text model of transformers (BLIP, GIT, ViT with GPT-2) whose captions are sampled."""
+    samples: int = 16
+    """Captions to sample for each picture."""
+    temperature: float = 1.0
+    """Of the sampling: lower is more alike."""
+    search: int = 0
+    """Search this many words by gradient that the scorer takes for the picture; 0 for none."""
+    search_steps: int = 200
+    """Steps of that search."""
+    polish: str | None = None
+    """A masked language model (BERT) that tries other words in the best captions."""
     second: str = "auto"
-    """A second stage that ranks the best ten again: another scorer, or none. Auto takes the embedded judge beside the
-    embedded scorer."""
+    """A second stage that ranks the best ten again: a BLIP with a matching head, another scorer, or none. Auto takes
+    the embedded judge beside the embedded scorer."""
     background: Path | None = None
     """Texts (a file, one a line) or pictures (a folder) that have nothing to do with the pictures: texts that fit
     those too lose score. The embedded scorer brings its own."""
@@ -63,10 +87,16 @@ class Caption:
     """Weight of the mean cosine with the background."""
     consensus: float = Weights.consensus
     """Weight of the mean cosine with the other candidates."""
+    likelihood: float = Weights.likelihood
+    """Weight of the mean log probability per token, by --language or else by the captioner."""
+    language: str | None = None
+    """A causal language model (GPT-2) for the likelihood."""
     second_weight: float = Weights.second
     """Weight of the second stage."""
     diversity: float = Weights.diversity
     """With --top: how much a caption loses for being like one above it."""
+    seed: int = 0
+    """Of samples and searches."""
     device: str = "auto"
     """Where to compute: cpu, cuda, mps; auto takes a GPU where there is one."""
     out: Path | None = None
@@ -84,8 +114,16 @@ class Caption:
         Raises:
             ValueError: a setting is wrong, in one line.
         """
-        require_positive(top=self.top, nearest=self.nearest)
-        for name in ("prior", "consensus", "second_weight", "diversity"):
+        require_positive(
+            top=self.top,
+            nearest=self.nearest,
+            samples=self.samples,
+            temperature=self.temperature,
+            search_steps=self.search_steps,
+        )
+        if self.search < 0:
+            raise ValueError(f"--search must be 0 or more words, got {self.search}")
+        for name in ("prior", "consensus", "likelihood", "second_weight", "diversity"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"--{name.replace('_', '-')} must be a finite number, got {getattr(self, name)}")
         pictures = find_pictures(self.pictures)
@@ -141,14 +179,20 @@ class Caption:
             generators.append(Corpus(texts, scorer.encode_text(texts), self.nearest, "list"))
         if template is not None:
             generators.append(Beam(encode, template, source="template"))
+        generators += self._models(scorer, device)
         if not generators:
             if not isinstance(scorer, TowerScorer):
                 raise ValueError(
-                    f"say where captions for {self.scorer} come from: --texts FILE, or --template TEXT --slots FILE"
+                    f"say where captions for {self.scorer} come from: --texts FILE, --corpus INDEX, --captioner MODEL, "
+                    "--search WORDS, or --template TEXT --slots FILE"
                 )
             generators.append(Beam(encode, WorldGrammar()))
         weights = Weights(
-            prior=self.prior, consensus=self.consensus, second=self.second_weight, diversity=self.diversity
+            prior=self.prior,
+            consensus=self.consensus,
+            likelihood=self.likelihood,
+            second=self.second_weight,
+            diversity=self.diversity,
         )
         return Captioner(
             scorer,
@@ -156,9 +200,31 @@ class Caption:
             weights,
             views=self.views,
             background=self._background(scorer),
-            second=_second(self.second, self.scorer, device),
+            language=LanguageModel(self.language, device=device) if self.language is not None else None,
+            second=second_stage(self.second, self.scorer, device),
+            polish=MaskedPolish(self.polish, device=device) if self.polish is not None else None,
             encode=encode,
         )
+
+    def _models(self, scorer: Scorer, device: str) -> list[Generator]:
+        """What proposes with a model or an index of its own."""
+        generators: list[Generator] = []
+        if self.corpus is not None:
+            index = Index.open(self.corpus)
+            index.require(scorer)
+            if index.manifest.kind != "texts" or not len(index):
+                raise ValueError(f"{self.corpus} holds {len(index)} {index.manifest.kind}: expected an index of texts")
+            rows = torch.cat(list(index.parts()))
+            generators.append(Corpus([item["text"] for item in index.items()], rows, self.nearest, "corpus"))
+        if self.captioner is not None:
+            generators.append(
+                SampledCaptions(
+                    self.captioner, count=self.samples, temperature=self.temperature, seed=self.seed, device=device
+                )
+            )
+        if self.search:
+            generators.append(PromptSearch(scorer, length=self.search, steps=self.search_steps, seed=self.seed))
+        return generators
 
     def _template(self) -> Template | None:
         if (self.template is None) != (self.slots is None):
@@ -236,9 +302,12 @@ class Rank:
         return Caption(**{**vars(self), "prior": prior, "nearest": sys.maxsize}).prepare()
 
 
-def _second(spec: str, scorer: str, device: str) -> Pairs | None:
+def second_stage(spec: str, scorer: str, device: str) -> Pairs | None:
+    """What `--second` means beside `--scorer`; None for no second stage."""
     if spec == "none" or (spec == "auto" and scorer != "embedded"):
         return None
+    if spec != "auto" and is_matching_model(spec):
+        return ImageTextMatching(spec, device=device)
     other = load_scorer("embedded-judge" if spec == "auto" else spec, device=device)
     encode = TextEncoder(other)
 

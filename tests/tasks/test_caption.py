@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from captioners import blip
 from checkpoints import save_clip
 
 from clipopt import files
@@ -118,6 +119,17 @@ def test_template_and_background(photos, here, scorer, capsys):
     mean = torch.cat([tower.encode_image(picture) for picture in pictures]).mean(0)
     prior = -0.25 * float(tower.encode_text([captions[0]["text"]])[0] @ mean)
     assert captions[0]["parts"]["prior"] == pytest.approx(prior, abs=1e-5)
+
+
+def test_a_captioner_a_corpus_and_a_search_compete(photos, here, scorer, capsys):
+    assert main(["index", "texts.txt", *scorer, "--quiet"]) == 0
+    capsys.readouterr()
+    options = ["--captioner", blip(here / "blip"), "--samples", "3", "--corpus", "texts.txt.index", "--nearest", "2"]
+    options += ["--search", "2", "--search-steps", "3", "--likelihood", "0.01", "--top", "99", "--json"]
+    assert main(["caption", "photos/a.png", *scorer, *options]) == 0
+    captions = json.loads(capsys.readouterr().out)["pictures"][0]["captions"]
+    assert {c["source"] for c in captions} == {"blip", "corpus", "search"}
+    assert all("likelihood" in c["parts"] for c in captions)
 
 
 def test_interrupted_keeps_what_is_done(photos, here, scorer, monkeypatch):
