@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from clipopt import losses
 from clipopt.ensemble import Ensemble
-from clipopt.objective import Matching
 from clipopt.optimize import Step, optimize
 from clipopt.record import Run
 from clipopt.scorers import Scorer
@@ -22,11 +21,11 @@ from clipopt.tasks.best import Best
 from clipopt.tasks.editing import Edit, enlarge, extend, fit, meet, soften
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.kinds import VECTORS, make, parse_palette
-from clipopt.tasks.planner import Plan, halving, memory_needed, out_of_memory
-from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Mask, Part, Sight, box, resize, seam, views
+from clipopt.tasks.planner import Plan, halving, out_of_memory
+from clipopt.tasks.sight import HELD_OUT_VIEWS, Cutouts, Item, Mask, Part, Sight, box, resize, seam, views
 from clipopt.types import Images, PerItem, generator
 
-__all__ = ["Drawing", "Item", "Plan", "memory_needed", "views"]
+__all__ = ["Drawing", "Item", "Plan", "views"]
 
 LOOKS = 15
 """How often in a run the items are scored on held-out views."""
@@ -85,10 +84,6 @@ class Drawing:
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
         self._changes = None if mask is None else soften(mask, round(edit.feather * min(size)))
         self.sights = {role: [self._sights(eye, size, mask) for eye in eyes] for role, eyes in self._eyes.items()}
-        asked = self.sights["score"][0]
-        self.losses = {
-            name: [sights[name].matching(self.scene, plan.crops) for sights in self.sights["score"]] for name in asked
-        }
         start = self.pictures().clone()
         needed = plan.render is not None or plan.param in VECTORS
         kept = {name: value.detach().clone() for name, value in self.image.named_parameters() if needed}
@@ -110,7 +105,11 @@ class Drawing:
             whole = (0, size[0], 0, size[1])
             part = Part(whole if mask is None or edit.tile else box(mask), rest if edit.regions else None)
         change = None if edit.was is None or self._given is None else (self._given, edit.was)
-        return {"match": Sight(scorer, self.items, part=part, tile=edit.tile, size=size, change=change)} | regions
+        return {
+            "match": Sight(
+                scorer, self.items, part=part, tile=edit.tile, size=size, text_off=self.plan.text_off, change=change
+            )
+        } | regions
 
     def scene(self) -> Images:
         """The pictures, what may not change as it was."""
@@ -125,26 +124,29 @@ class Drawing:
         """The weighted terms of one step, each of shape (items,)."""
         images, plan, edit = self.scene(), self.plan, self.edit
         terms: dict[str, Tensor] = {}
-        for name, members in self.losses.items():
-            terms |= self._match(name, members, images, step, rng)
+        for name in self.sights["score"][0]:
+            terms |= self._match(name, images, step, rng)
         if plan.smooth:
             detail = min(images.shape[-2:]) / self._eyes["score"][0].image_size
             around = F.pad(images, (0, 1, 0, 1), mode="circular") if edit.tile else images
             terms["smooth"] = plan.smooth * detail * losses.total_variation(around)
+        if plan.symmetry:
+            terms["symmetry"] = plan.symmetry * losses.symmetry(images)
         if edit.keep and self._given is not None:
             terms["keep"] = edit.keep * losses.l2(images, self._given)
         return terms
 
-    def _match(
-        self, name: str, members: Sequence[Matching], images: Images, step: int, rng: Generator
-    ) -> dict[str, Tensor]:
+    def _match(self, name: str, images: Images, step: int, rng: Generator) -> dict[str, Tensor]:
         """What the scorers think of the pictures, one term for each; their gradients weigh alike."""
+        plan, sights = self.plan, [sights[name] for sights in self.sights["score"]]
+        cutouts: Cutouts = plan.cutouts if name == "match" else "crops"
+        progress = step / plan.steps
 
         def scene() -> Images:
             return images
 
         def attempt(chunk: int) -> dict[str, Tensor]:
-            ready = [replace(member, param=scene, chunk=chunk) for member in members]
+            ready = [s.matching(scene, plan.crops, chunk=chunk, cutouts=cutouts, progress=progress) for s in sights]
             terms = ready[0](step, rng) if len(ready) == 1 else Ensemble(ready)(step, rng)
             return {key.replace("match", name): term for key, term in terms.items()}
 

@@ -5,7 +5,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,15 @@ from typing import Any
 from torch import Tensor
 
 from clipopt.record import Run, check_out
-from clipopt.scorers import Scorer, load_scorer
+from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import parse_size, require_memory, require_positive, resolve_device
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.editing import Editing
 from clipopt.tasks.kinds import ANY_SIZE, GRIDS, SUITS, Param, parse_palette
 from clipopt.tasks.planner import Plan, expected_files, forecast, in_words, memory_needed, stages_of
 from clipopt.tasks.prompts import parse_prompt, with_negatives
-
-REAL_SCORER = "openai/clip-vit-base-patch32"
-"""What is recommended where the embedded scorer lacks words."""
+from clipopt.tasks.sight import Cutouts
+from clipopt.tasks.words import check_words
 
 _SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
 
@@ -75,6 +74,13 @@ class Image:
     stages: int | None = None
     """Resolutions to go through, small ones first, each twice the one before; the last is --size. By default as many
     as let a large picture start at 512 pixels or below, so that its size costs time and memory in a few steps only."""
+    cutouts: Cutouts = Plan.cutouts
+    """What the scorer sees: crops of about the whole, or an overview of it on random grounds first and details at
+    their own resolution later (for real models; give it 16 --crops or more)."""
+    symmetry: float = 0.0
+    """Weight of the difference between left and right; 10 is much."""
+    text_off: float = 0.0
+    """How much lettering repels, for real models, which like to spell the prompt; 0.1 is usual."""
     palette: str = Plan.palette
     """Colours for --param palette: mono, grey, gameboy, cga, pico8; a number of colours to be learned; or the colours,
     such as 000000,ff8800,ffffff."""
@@ -154,7 +160,10 @@ class Image:
         require_memory(memory_needed(count, plan), device, what)
         scorers = [load_scorer(name, device=str(device)) for name in self.scorer or ("embedded",)]
         judge = None if self.judge == "none" else load_scorer(self.judge, device=str(device))
-        judge = _check_words([*prompts, *self.editing.texts()], scorers, judge)
+        texts = [text for prompt in (*prompts, *self.editing.texts()) for text in prompt]
+        for scorer in scorers[1:]:
+            check_words(texts, scorer, None)
+        judge = check_words(texts, scorers[0], judge)
         fingerprints = {f"scorer {i}" if i else "scorer": scorer.fingerprint for i, scorer in enumerate(scorers)}
         fingerprints |= {} if judge is None else {"judge": judge.fingerprint}
         resembled = [(picture[0].to(device), 1.0) for picture in pictures]
@@ -175,14 +184,18 @@ class Image:
         steps, lr = SUITS[self.param]
         steps, lr = (steps if self.steps is None else self.steps), (lr if self.lr is None else self.lr)
         require_positive(steps=steps, seeds=self.seeds, lr=lr, crops=self.crops, stages=stages)
-        if not (math.isfinite(self.smooth) and self.smooth >= 0):
-            raise ValueError(f"--smooth must be 0 or more, got {self.smooth}")
+        for name, weight in (("smooth", self.smooth), ("symmetry", self.symmetry), ("text-off", self.text_off)):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"--{name} must be 0 or more, got {weight}")
+        if self.cutouts == "overview" and (self.crops < 2 or self.editing.tile):
+            raise ValueError("--cutouts overview needs 2 --crops or more, and no --tile")
         if 2 ** (stages - 1) > min(width, height):
             raise ValueError(f"--stages {stages} would start below 1 pixel: leave it out for as many as suit the size")
         parse_palette(self.palette)
         if not grid and (stages > 1 or self.editing.tile):
             raise ValueError(f"--stages and --tile need --param {', '.join(GRIDS)}, got {self.param}")
         plan = Plan(width, height, self.param, steps, self.seed, lr, self.crops, self.smooth, stages, self.palette)
+        plan = dataclasses.replace(plan, cutouts=self.cutouts, symmetry=self.symmetry, text_off=self.text_off)
         if self.render_size is None:
             return plan
         if self.param not in ANY_SIZE or self.editing.tile or self.editing.mask is not None:
@@ -241,35 +254,3 @@ def _from_config(config: Mapping[str, Any], folder: Path) -> Image:
         return Image(**{**config, **texts, "editing": Editing.from_config(config["editing"])})
     except (TypeError, KeyError) as error:
         raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error
-
-
-def _check_words(
-    prompts: Sequence[Mapping[str, float]], scorers: Sequence[Scorer], judge: Scorer | None
-) -> Scorer | None:
-    """Warn about words that a scorer lacks; returns the judge, or None where it lacks some itself."""
-    lacked: list[str] = []
-    for scorer in scorers:
-        if lacked := _unknown_words(scorer, prompts):
-            sys.stderr.write(
-                f"clipopt: warning: the scorer {scorer.name} does not know {_quoted(lacked)}: expect nothing of it. "
-                f"For any words, use a real model, for example --scorer {REAL_SCORER}\n"
-            )
-    if judge is None or not (unjudged := _unknown_words(judge, prompts)):
-        return judge
-    if unjudged != lacked:
-        sys.stderr.write(
-            f"clipopt: note: the judge {judge.name} does not know {_quoted(unjudged)}: it does not judge this run\n"
-        )
-    return None
-
-
-def _unknown_words(scorer: Scorer, prompts: Sequence[Mapping[str, float]]) -> list[str]:
-    """The words that a scorer of a small vocabulary lacks, each once; a scorer that reads all words lacks none."""
-    lacks = getattr(scorer, "unknown_words", None)
-    if lacks is None:
-        return []
-    return list(dict.fromkeys(word for prompt in prompts for text in prompt for word in lacks(text)))
-
-
-def _quoted(words: Sequence[str]) -> str:
-    return ", ".join(f'"{word}"' for word in words)

@@ -13,6 +13,7 @@ import torch
 from clipopt.record import peak_memory
 from clipopt.tasks.checks import amount
 from clipopt.tasks.kinds import SUITS, VECTORS, Param
+from clipopt.tasks.sight import Cutouts
 
 if TYPE_CHECKING:
     from clipopt.tasks.drawing import Drawing
@@ -45,6 +46,9 @@ class Plan:
             twice the resolution has the same penalty.
         stages: Resolutions to go through, each twice the one before.
         palette: Colours of a palette: a name, a number of colours to learn, or the colours by commas.
+        cutouts: Which views the scorer gets.
+        symmetry: Weight of the squared difference between left and right.
+        text_off: Weight of the way from pictures to the same with lettering, which repels.
         render: Height and width at which the result is drawn in the end; None: as it was made.
     """
 
@@ -58,6 +62,9 @@ class Plan:
     smooth: float = 0.5
     stages: int = 1
     palette: str = "16"
+    cutouts: Cutouts = "crops"
+    symmetry: float | int = 0.0
+    text_off: float | int = 0.0
     render: tuple[int, int] | None = None
 
     def size(self, stage: int) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
 from jaxtyping import Bool
@@ -13,6 +15,7 @@ from clipopt import augment, losses
 from clipopt.augment import Augment
 from clipopt.objective import Matching
 from clipopt.scorers import Scorer, target
+from clipopt.scorers import text_off as away_from_text
 from clipopt.types import Images, PerItem, generator
 
 HELD_OUT_VIEWS = 8
@@ -23,6 +26,7 @@ _AROUND = 0.25
 _FLAT = 1 / 255 / 16
 
 Mask = Bool[Tensor, "1 1 _ _"]
+Cutouts = Literal["crops", "overview"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,15 @@ class Part:
     gain: Tensor | None = None
 
 
-def views(count: int, scorer: Scorer, *, part: Part | None = None, tile: bool = False) -> Augment:
+def views(
+    count: int,
+    scorer: Scorer,
+    *,
+    part: Part | None = None,
+    tile: bool = False,
+    cutouts: Cutouts = "crops",
+    progress: float | int = 0,
+) -> Augment:
     """The views that a scorer gets of a picture: crops at the size it sees, with jittered colours and noise.
 
     Args:
@@ -61,9 +73,14 @@ def views(count: int, scorer: Scorer, *, part: Part | None = None, tile: bool = 
         scorer: Whose size they have.
         part: What they show; None for all.
         tile: They reach over every border to the opposite side, all places of a tile alike.
+        cutouts: "crops" of about the whole, or "overview": the whole on random grounds first, then details.
+        progress: How much of the run is done, 0 to 1.
     """
     scale, shift = ((0.375, 0.575), 0.0) if tile else ((0.75, 1.15), 0.1)  # a tile is shown with half of itself around
-    crops = augment.crops(count, scorer.image_size, scale=scale, shift=shift, padding="border")
+    if cutouts == "overview":
+        crops = augment.overview_to_detail(count, scorer.image_size)(progress)
+    else:
+        crops = augment.crops(count, scorer.image_size, scale=scale, shift=shift, padding="border")
     before = ([] if part is None else [_only(part)]) + ([_repeated()] if tile else [])
     return augment.compose(*before, crops, augment.color(), augment.noise(0.05))
 
@@ -127,6 +144,7 @@ class Sight:
         part: Where; None for everywhere.
         tile: Whether the views reach over the borders.
         size: Height and width of the pictures, to which those in the prompts are fitted.
+        text_off: How much lettering repels.
         change: What the pictures were before, (1, 3, h, w), and a text that says so. The loss then asks for the change
             from that text to those of the prompts, not for what they say.
     """
@@ -139,13 +157,17 @@ class Sight:
         part: Part | None = None,
         tile: bool = False,
         size: tuple[int, int] | None = None,
+        text_off: float | int = 0.0,
         change: tuple[Images, str] | None = None,
     ) -> None:
         self.scorer, self.items = scorer, items
         self.target = target(scorer, [item.prompt for item in items])
-        self._views: Callable[[int], Augment] = lambda count: views(count, scorer, part=part, tile=tile)
+        self._views = partial(views, scorer=scorer, part=part, tile=tile)
         asked = list(dict.fromkeys(prompt for item in items for prompt in item.prompt))
         self._words = [column for column, prompt in enumerate(asked) if isinstance(prompt, str)]
+        if text_off:
+            self.target = away_from_text(self.target, scorer, float(text_off))
+            self._words.append(len(asked))
         self._pictures = [column for column, prompt in enumerate(asked) if isinstance(prompt, Tensor)]
         pictures = [prompt[None] for prompt in asked if isinstance(prompt, Tensor)]
         self._paired = [] if change is None else [change[0]]
@@ -155,16 +177,25 @@ class Sight:
         self._apply = held_out.apply
         self._draws = [held_out.sample(generator(item.seed, _HELD_OUT)) for item in items]
 
-    def matching(self, param: Callable[[], Images], crops: int) -> Matching:
-        """The loss over `crops` views of each picture, drawn anew in each step."""
+    def matching(
+        self,
+        param: Callable[[], Images],
+        crops: int,
+        *,
+        chunk: int,
+        cutouts: Cutouts = "crops",
+        progress: float | int = 0,
+    ) -> Matching:
+        """The loss over `crops` views of each picture, drawn anew in each step; see `views`."""
         return Matching(
             param,
             self.scorer,
             self.target,
-            augment=self._views(crops),
+            augment=self._views(crops, cutouts=cutouts, progress=progress),
             distance=self._distance if self._paired else losses.cosine,
             paired=self._paired,
             seeds=[item.seed for item in self.items],
+            chunk=chunk,
         )
 
     def _distance(self, image: Tensor, asked: Tensor, weights: Tensor, *paired: Tensor) -> Tensor:

@@ -1,0 +1,74 @@
+"""What else a run can ask for: other views, no lettering, symmetry."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy import ToyScorer
+
+from clipopt.cli import main
+from clipopt.tasks.drawing import Drawing, Item
+from clipopt.tasks.editing import Edit
+from clipopt.tasks.planner import Plan
+from clipopt.tasks.sight import Sight
+from clipopt.types import generator
+
+PLAN = Plan(20, 14, "pixels", steps=10, crops=4, smooth=0.0)
+
+
+def terms(plan: Plan, prompt: dict, init: torch.Tensor, step: int = 0) -> dict[str, float]:
+    made = Drawing(plan, [Item(prompt, 0, "")], ToyScorer(), edit=Edit(init=init))
+    return {name: float(term.detach()) for name, term in made.loss(step, generator(0, step)).items()}
+
+
+def noise(*key: int) -> torch.Tensor:
+    return torch.rand(1, 3, 14, 20, generator=generator(*key))
+
+
+def test_symmetry_is_a_term_of_its_own():
+    lopsided = noise(1)
+    even = (lopsided + lopsided.flip(-1)) / 2
+    plan = replace(PLAN, symmetry=3.0)
+    assert terms(plan, {"a fox": 1.0}, even)["symmetry"] == pytest.approx(0, abs=1e-6)
+    assert terms(plan, {"a fox": 1.0}, lopsided)["symmetry"] > 0.1
+    assert "symmetry" not in terms(PLAN, {"a fox": 1.0}, lopsided)
+
+
+def test_lettering_repels_beside_texts_and_pictures():
+    for prompt in ({"a fox": 1.0}, {"a fox": 1.0, noise(2)[0]: 0.5}):
+        item = [Item(prompt, 0, "")]
+        plain, away = (Sight(ToyScorer(), item, size=(14, 20), text_off=weight) for weight in (0.0, 0.4))
+        assert away.target.weights[0, -1] == pytest.approx(-0.4)
+        found = [terms(replace(PLAN, text_off=weight), prompt, noise(1))["match"] for weight in (0.0, 0.4)]
+        views = plain.matching(lambda: noise(1), 4, chunk=8).augment(noise(1), generator(0, 0, 1))
+        cosine = float((ToyScorer().encode_image(views) @ away.target.embeddings[-1]).mean())
+        assert found[1] - found[0] == pytest.approx(-0.4 * (1 - cosine), abs=0.01)
+
+
+def test_overviews_come_first_and_details_later():
+    sight = Sight(ToyScorer(), [Item({"a fox": 1.0}, 0, "")], size=(14, 20))
+    early, late = (
+        sight.matching(lambda: noise(1), 8, chunk=8, cutouts="overview", progress=progress).augment
+        for progress in (0.0, 0.9)
+    )
+    assert early.views == late.views == 8
+    assert early(noise(1), generator(0)).shape == (8, 3, 16, 16)
+    assert early.sample(generator(0)).keys() == late.sample(generator(0)).keys()
+    plan = replace(PLAN, cutouts="overview")
+    assert terms(plan, {"a fox": 1.0}, noise(1)) == terms(plan, {"a fox": 1.0}, noise(1))
+    assert terms(plan, {"a fox": 1.0}, noise(1), 1) != terms(plan, {"a fox": 1.0}, noise(1), 9)
+
+
+def test_on_the_command_line(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
+    options = ["a fox", *towers[:2], "--judge", "none", "--size", "24", "--steps", "3", "--crops", "4", "--quiet"]
+    extras = ["--cutouts", "overview", "--symmetry", "2", "--text-off", "0.1", "--out", "run"]
+    assert main(["image", *options, *extras]) == 0
+    line = json.loads((here / "run" / "steps.jsonl").read_text().splitlines()[0])
+    assert line["terms"].keys() == {"match", "smooth", "symmetry"}
+    assert main(["image", "--resume", "run", "--quiet"]) == 0
+    capsys.readouterr()
+    for wrong in (["--cutouts", "overview", "--crops", "1"], ["--symmetry", "-1"], ["--cutouts", "overview", "--tile"]):
+        assert main(["image", *options, *wrong]) == 2
+        assert wrong[0] in capsys.readouterr().err
