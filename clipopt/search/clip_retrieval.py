@@ -51,12 +51,13 @@ def _number(path: Path) -> int:
 
 def _items(path: Path) -> list[dict[str, Any]]:
     try:
-        from pyarrow import ArrowException, parquet
+        import pyarrow
+        from pyarrow import parquet
     except ImportError as error:
         raise ValueError(f"{path} needs pyarrow to be read: pip install 'clipopt[clip-retrieval]'") from error
     try:
         entries = parquet.read_table(path).to_pylist()
-    except (ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
     names = {"image_path": "path", "caption": "text", "url": "url"}
     return [{names[key]: value for key, value in entry.items() if key in names and value} for entry in entries]

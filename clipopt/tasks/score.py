@@ -162,9 +162,11 @@ def _read(path: Path, kind: type) -> dict[str, Any]:
         raise ValueError(f"cannot read {path}: expected JSON such as {what}; {error}") from error
     if isinstance(entries, dict) and kind is list:
         entries = {name: [texts] if isinstance(texts, str) else texts for name, texts in entries.items()}
-    right = isinstance(entries, dict) and all(
-        isinstance(value, kind) and all(isinstance(text, str) for text in value) for value in entries.values()
-    )
-    if not right or not entries:
+
+    def right(value: Any) -> bool:
+        texts = [value] if isinstance(value, str) else value
+        return isinstance(value, kind) and all(isinstance(text, str) for text in texts)
+
+    if not isinstance(entries, dict) or not entries or not all(map(right, entries.values())):
         raise ValueError(f"{path} must hold JSON such as {what}")
     return dict(entries)
