@@ -53,12 +53,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Editing:
-    """Start from a picture, change a part of it, or say what belongs where.
-
-    clipopt image "a red heart" --init photo.png --mask mask.png
-    clipopt image "a green apple" --init apple.png --was "a red apple"
-    clipopt image "a meadow" --region left.png "a red tree" --region right.png "a house"
-    """
+    """Start from a picture, change a part of it, or say what belongs where."""
 
     init: Path | None = None
     """A picture to start from, by default grey noise. Its size is then that of the result, unless --size is given."""
