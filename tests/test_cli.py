@@ -9,7 +9,7 @@ import pytest
 from clipopt import cli
 from clipopt.cli import main
 
-COMMANDS = ("image", "train", "eval")
+COMMANDS = ("image", "story", "train", "eval")
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture):

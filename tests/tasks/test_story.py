@@ -199,7 +199,7 @@ def test_overwrite_replaces_the_film_and_nothing_else(here: Path, towers: list[s
         (["--timeline", "other.json"], "list of objects"),
         (["--timeline", "number.json"], "must be text"),
         ([*PROMPTS, "--seconds-per-prompt", "0"], "--seconds-per-prompt"),
-        ([*PROMPTS, "--seconds-per-prompt", "0.1"], "frame of its own"),
+        ([*PROMPTS, "--seconds-per-prompt", "0.05"], "frame of its own"),
         ([*PROMPTS, "--blend", "2"], "--blend"),
         ([*PROMPTS, "--fps", "0"], "--fps"),
         ([*PROMPTS, "--zoom", "0"], "--zoom"),
@@ -238,7 +238,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(
 
 
 def test_shares_pass_from_prompt_to_prompt():
-    timeline = Timeline([Key(0, {"a": 1}), Key(2, {"b": 1}), Key(3, {"c": 1})], end=5, blend=0.5)
+    timeline = Timeline([Key(0, {"a": 1.0}), Key(2, {"b": 1.0}), Key(3, {"c": 1.0})], end=5, blend=0.5)
     assert timeline.shares(0) == [1, 0, 0]
     assert timeline.shares(1.75) == [1, 0, 0]
     assert timeline.shares(2) == pytest.approx([0.5, 0.5, 0])
@@ -250,7 +250,7 @@ def test_shares_pass_from_prompt_to_prompt():
         assert sum(shares) == pytest.approx(1)
         assert min(shares) >= 0
         assert sum(share > 0 for share in shares) <= 2
-    cut = Timeline([Key(0, {"a": 1}), Key(2, {"b": 1})], end=4, blend=0)
+    cut = Timeline([Key(0, {"a": 1.0}), Key(2, {"b": 1.0})], end=4, blend=0)
     assert (cut.shares(1.999), cut.shares(2)) == ([1, 0], [0, 1])
 
 
