@@ -23,7 +23,9 @@ PALETTES = {
 """Colours that go by a name: black and white, four greys, and those of three machines."""
 
 # The squared distance of colours at which a choice is e times less likely.
-_SOFTNESS = 0.05
+_SOFTNESS = 0.3
+# How far a step of 1 moves a colour's logits: faster, and all cells would share one colour before they choose.
+_COLOUR_GAIN = 0.2
 _ROUNDS = 20
 
 
@@ -81,7 +83,7 @@ class Palette(nn.Module):
             _check_count(colours)
             palette = _spread(colours).expand(len(rngs), -1, -1) if init is None else _clusters(grid, colours)
             palette = palette.clamp(MARGIN, 1 - MARGIN)
-            self.palette = nn.Parameter(torch.logit(palette))
+            self.palette = nn.Parameter(torch.logit(palette) / _COLOUR_GAIN)
             self.register_buffer("colours", None)
         else:
             palette = _given(colours).expand(len(rngs), -1, -1)
@@ -111,7 +113,7 @@ class Palette(nn.Module):
         logits = self.logits.flatten(2)
         soft = logits.softmax(1)
         hard = F.one_hot(logits.argmax(1), logits.shape[1]).mT.to(soft)
-        palette = self.colours if self.colours is not None else torch.sigmoid(self.palette)
+        palette = self.colours if self.colours is not None else torch.sigmoid(_COLOUR_GAIN * self.palette)
         # The bracket is 0, and carries the gradient.
         cells: Tensor = palette.mT @ (hard + (soft - soft.detach()))
         return cells.unflatten(2, self.logits.shape[2:])

@@ -35,11 +35,11 @@ def test_cells_are_squares_of_one_colour():
 
 
 def test_gradient_is_that_of_the_mixture():
-    param = Palette(4, 5, rng=generator(0), std=0.3, cell=1, colours=5)
+    param = Palette(4, 5, rng=generator(0), std=0.3, cell=1, colours=PAINTS)
     weight = torch.randn(1, 3, 4, 5, generator=generator(1))
     (param() * weight).sum().backward()
     logits = param.logits.detach().requires_grad_()
-    mixture = torch.einsum("ikhw,ikc->ichw", logits.softmax(1), torch.sigmoid(param.palette.detach()))
+    mixture = torch.einsum("ikhw,kc->ichw", logits.softmax(1), PAINTS)
     (mixture * weight).sum().backward()
     torch.testing.assert_close(param.logits.grad, logits.grad)
 
