@@ -3,7 +3,7 @@
 A coarse grid of cells, each in one colour of a small palette that is learned along with them. With so few things
 to say, even a scorer that is not robust can hardly be fooled by texture.
 
-    python recipes/pixel_art.py "a red apple" --scorer embedded
+    python recipes/pixel_art.py "a red apple" --scorer embedded --text-off 0 --views 10 --steps 120
     python recipes/pixel_art.py "a castle" --colours gameboy --cells 40x36
 """
 
@@ -16,6 +16,7 @@ import tyro
 from tqdm import tqdm
 
 import clipopt as co
+from clipopt.scorers import text_off
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Config:
     """Views in a step: two in five show the whole picture, the others parts of it at a slant."""
     noise: float = 0.1
     """Standard deviation of each view's noise."""
+    text_off: float = 0.1
+    """How much lettering is kept away; 0 for scorers that know no words for it, such as the embedded one."""
     seed: int = 0
     """The same seed gives the same picture."""
     device: str = "cpu"
@@ -68,8 +71,10 @@ def main(config: Config) -> None:
         co.augment.color(hue=0.1, saturation=0.1, brightness=0.0, contrast=0.0),
         co.augment.noise(config.noise),
     )
-    # Left out: pixray's vector against written words, which belongs to one CLIP each.
-    match = co.Matching(image, scorer, co.target(scorer, config.prompt), augment=views, distance=co.losses.spherical)
+    target = co.target(scorer, config.prompt)
+    if config.text_off:
+        target = text_off(target, scorer, config.text_off)
+    match = co.Matching(image, scorer, target, augment=views, distance=co.losses.spherical)
     optimizer = torch.optim.Adam(image.parameters(), lr=config.lr)
     bar = tqdm(co.optimize(match, optimizer, steps=config.steps, seed=config.seed), total=config.steps, unit="step")
     for step in bar:
