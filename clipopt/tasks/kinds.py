@@ -13,7 +13,7 @@ from clipopt.types import Images
 Param = Literal["pyramid", "pixels", "fourier", "palette", "siren", "prior", "strokes", "shapes"]
 
 SUITS: dict[Param, tuple[int, float]] = {
-    "pyramid": (120, 0.1), "pixels": (120, 0.1), "fourier": (120, 0.1), "palette": (120, 0.2),
+    "pyramid": (120, 0.1), "pixels": (120, 0.1), "fourier": (120, 0.1), "palette": (120, 0.5),
     "siren": (150, 0.1), "prior": (150, 0.1), "strokes": (200, 0.1), "shapes": (200, 0.1),
 }  # fmt: skip
 """Steps and learning rate that suit each."""
