@@ -3,7 +3,8 @@
 A picture is a small network of sines that maps every point to its colour, so it can be drawn at any size when it
 is done. The scorer sees squares of it, close ones first and wider ones later.
 
-    python recipes/deep_daze.py "a red apple" --scorer embedded --size 128 --depth 4 --hidden 64 --steps 300
+    python recipes/deep_daze.py "a red apple" --scorer embedded --size 64 --depth 3 --hidden 48 --frequency 8 \\
+        --lr 0.03 --steps 150 --views 6
 """
 
 from dataclasses import dataclass, replace
