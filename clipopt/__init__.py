@@ -11,23 +11,29 @@ clipopt.save("circle.png", image().detach())
 """
 
 from clipopt import augment, losses, params
+from clipopt.ensemble import Ensemble
 from clipopt.files import save
+from clipopt.meshes import load_mesh, save_mesh
 from clipopt.objective import Matching
 from clipopt.optimize import Step, optimize
-from clipopt.scorers import Scorer, Target, load_scorer, target
+from clipopt.scorers import Scorer, Target, load_scorer, target, text_off
 from clipopt.types import generator
 
 __all__ = [
+    "Ensemble",
     "Matching",
     "Scorer",
     "Step",
     "Target",
     "augment",
     "generator",
+    "load_mesh",
     "load_scorer",
     "losses",
     "optimize",
     "params",
     "save",
+    "save_mesh",
     "target",
+    "text_off",
 ]

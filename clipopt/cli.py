@@ -6,6 +6,7 @@ everything, writes nothing and returns the work as a function. So bad input is t
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
@@ -15,7 +16,7 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 HELP = """\
 usage: clipopt COMMAND [-h] ...
 
-Make pictures with the gradient of a frozen image-text scorer.
+Make and choose pictures with a frozen image-text scorer.
 
 commands:
   image    make a picture from text:  clipopt image "a red apple on a blue background"
@@ -25,7 +26,7 @@ commands:
   score    CLIPScore and RefCLIPScore of captions
   index    make the pictures of a folder searchable
   search   find pictures:  clipopt search photos.index "a red apple"
-  train    train the embedded scorer or its judge again
+  train    train the embedded scorers or the judge again
   eval     measure a task on its fixed suite of prompts
 
 `clipopt COMMAND --help` teaches a command, `clipopt --version` names the version.
@@ -114,7 +115,8 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.evaluate import Evaluate
 
             return _settings(Evaluate, command, arguments)
-    raise ValueError(f"no command {command!r}: expected image, train or eval, see `clipopt --help`")
+    known = re.findall(r"^  (\w+)  ", HELP, re.MULTILINE)
+    raise ValueError(f"no command {command!r}: expected one of {', '.join(known)}, see `clipopt --help`")
 
 
 def _settings(task: type[T], command: str, arguments: Sequence[str]) -> T:

@@ -9,7 +9,7 @@ import pytest
 from clipopt import cli
 from clipopt.cli import main
 
-COMMANDS = ("image", "story", "train", "eval")
+COMMANDS = ("image", "story", "caption", "rank", "score", "index", "search", "train", "eval")
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture):
@@ -47,7 +47,7 @@ def test_version(capsys: pytest.CaptureFixture):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["paint"], "no command 'paint': expected image, train or eval"),
+        (["paint"], f"no command 'paint': expected one of {', '.join(COMMANDS)}"),
         (["--verbose"], "no command '--verbose'"),
         (["image", "a fox", "--stps", "3"], "--stps"),
         (["image", "a fox", "--steps"], "--steps"),
