@@ -70,22 +70,26 @@ class Recipe:
 
 
 def recipe(which: str) -> Recipe:
-    """The shipped settings of "scorer" and "judge", which share neither architecture, seed nor pictures."""
-    if which == "scorer":
+    """The shipped settings of "scorer" and "judge", which share neither architecture, seed nor pictures.
+
+    "plain" is the scorer after its first phase.
+    """
+    if which in ("scorer", "plain"):
         phases: tuple[Phase, ...] = (
             Phase("plain", 1000, 1.5e-3),
-            Phase("adversarial", 500, 1.2e-3, eps=1.5, replays=3),
-            Phase("buffer", 550, 8e-4, eps=2.0, replays=2, buffer=0.5),
+            Phase("adversarial", 350, 1.2e-3, eps=1.5, replays=3),
+            Phase("buffer", 350, 8e-4, eps=2.0, replays=2, buffer=0.5),
         )
+        phases = phases[:1] if which == "plain" else phases
         return Recipe(TowerConfig(vocabulary=vocabulary()), phases, seed=0, world=1)
     if which == "judge":
         config = TowerConfig(
             stem=4, widths=(96, 192, 320), depths=(1, 2, 1), activation="relu", sharp_pooling=False, dim=160,
             vocabulary=vocabulary(),
         )  # fmt: skip
-        phases = (Phase("plain", 1200, 1.5e-3), Phase("adversarial", 900, 1.2e-3, eps=1.5, replays=3))
+        phases = (Phase("plain", 1200, 1.5e-3), Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3))
         return Recipe(config, phases, seed=1, world=2)
-    raise ValueError(f"expected 'scorer' or 'judge', got {which!r}")
+    raise ValueError(f"expected 'scorer', 'judge' or 'plain', got {which!r}")
 
 
 _BUFFER, _VISITS, _RESTART = 384, 48, 0.04  # pictures in the buffer, per batch, share started anew
@@ -121,6 +125,7 @@ class Trainer:
         self._names = F.pad(known, (0, recipe.config.context - known.shape[1]))
         self.done = 0
         self.updates = 0
+        self.before: dict[str, Tensor] = {}
         self.buffer: Tensor | None = None
         self.buffer_numbers = torch.zeros(0, dtype=torch.long)
 
@@ -130,6 +135,8 @@ class Trainer:
             phase, index = self._phase()
             if index == 0:
                 self.updates = 0
+                if phase.buffer:
+                    self.before = copy.deepcopy(self.average.state_dict())
             yield {"phase": phase.name, **self._batch(phase, index)}
 
     def _phase(self) -> tuple[Phase, int]:
@@ -258,6 +265,7 @@ class Trainer:
         return {
             "towers": self.towers.state_dict(),
             "average": self.average.state_dict(),
+            "before": self.before,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "done": self.done,
             "updates": self.updates,
@@ -271,12 +279,20 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        self.done, self.updates = state["done"], state["updates"]
+        self.done, self.updates, self.before = state["done"], state["updates"], state["before"]
         self.buffer, self.buffer_numbers = state["buffer"], state["buffer_numbers"]
 
     def save(self, path: Path) -> None:
-        """Write the averaged weights as a tower file."""
-        self.average.save(path, {"seed": str(self.recipe.seed), "world": str(self.recipe.world)})
+        """Write the averaged weights as a tower file.
+
+        Where there was a buffer phase, these are the mean of those before and after it: the shapes of the one and the
+        calm grounds of the other (Wortsman et al., "Model soups", arXiv:2203.05482).
+        """
+        towers = self.average
+        if self.before:
+            towers = copy.deepcopy(towers)
+            towers.load_state_dict({k: v.lerp(self.before[k], 0.5) for k, v in towers.state_dict().items()})
+        towers.save(path, {"seed": str(self.recipe.seed), "world": str(self.recipe.world)})
 
 
 def _name(slots: Int[Tensor, "b 2"]) -> Int[Tensor, " b"]:

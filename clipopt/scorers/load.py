@@ -7,16 +7,21 @@ import torch
 
 from clipopt.scorers.protocol import Scorer
 
-_EMBEDDED = {"embedded": "scorer.safetensors", "embedded-judge": "judge.safetensors"}
+_EMBEDDED = {
+    "embedded": "scorer.safetensors",
+    "embedded-judge": "judge.safetensors",
+    "embedded-plain": "plain.safetensors",
+}
 
 
 def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Scorer:
     """The scorer that `spec` names, frozen and ready on `device`.
 
     Args:
-        spec: "embedded" or "embedded-judge", which come with the package; a .safetensors file that `clipopt train`
-            wrote; a local folder of a transformers CLIP or SigLIP model; or its id on the Hugging Face hub, such
-            as "openai/clip-vit-base-patch32". With open_clip installed: "open_clip:NAME/TAG" such as
+        spec: "embedded", "embedded-judge" or "embedded-plain" (the first before it was hardened: it guides like an
+            ordinary CLIP), which come with the package; a .safetensors file that `clipopt train` wrote; a local
+            folder of a transformers CLIP or SigLIP model; or its id on the Hugging Face hub, such as
+            "openai/clip-vit-base-patch32". With open_clip installed: "open_clip:NAME/TAG" such as
             "open_clip:ViT-B-32/laion2b_s34b_b79k", "open_clip:NAME/FILE" for a checkpoint file, "open_clip:FOLDER"
             for a folder with an open_clip_config.json, "hf-hub:OWNER/MODEL" for such a folder on the hub.
         device: A torch device, such as "cpu", "cuda" or "mps".
@@ -41,9 +46,9 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
     if is_hub_id(spec):
         return load_huggingface(hub_folder(spec), name=spec, device=place, dtype=dtype)
     raise ValueError(
-        f"unknown scorer {spec!r}: expected embedded, embedded-judge, a .safetensors file from `clipopt train`, the "
-        "folder of a CLIP or SigLIP model, a hub id such as openai/clip-vit-base-patch32, or one of open_clip's such "
-        "as open_clip:ViT-B-32/laion2b_s34b_b79k"
+        f"unknown scorer {spec!r}: expected embedded, embedded-judge, embedded-plain, a .safetensors file from "
+        "`clipopt train`, the folder of a CLIP or SigLIP model, a hub id such as openai/clip-vit-base-patch32, or one "
+        "of open_clip's such as open_clip:ViT-B-32/laion2b_s34b_b79k"
     )
 
 

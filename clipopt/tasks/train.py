@@ -25,20 +25,21 @@ MEASURED = 1000
 
 @dataclass(frozen=True)
 class Train:
-    """Train the embedded scorer or its judge from nothing.
+    """Train the embedded scorer, its judge or the plain scorer from nothing.
 
     Paints captioned pictures (this needs Debian's fonts-noto-color-emoji and unicode-data, or the same files
     elsewhere), then trains: plainly, against adversarial perturbations, and, for the scorer, against its own
-    optimized pictures. The folder that the last line names holds scorer.safetensors (or judge.safetensors),
-    which any command takes as --scorer or --judge.
+    optimized pictures. The folder that the last line names holds scorer.safetensors (judge, plain), which any command
+    takes as --scorer or --judge.
 
-    The shipped settings take about an hour and a half of one CPU core where bfloat16 is fast, two to three times that
-    elsewhere, and 2 GB of disk while they run. The same seed gives the same weights on one machine. To look at the
-    machinery first: clipopt train scorer --share 0.01
+    The shipped settings take about an hour of one CPU core where bfloat16 is fast, twice that elsewhere, and 2 GB of
+    disk while they run. The same seed gives the same weights on one machine. To look at the machinery first:
+    clipopt train scorer --share 0.01
     """
 
-    which: Literal["scorer", "judge"]
-    """What to train. They share neither architecture, seed nor pictures."""
+    which: Literal["scorer", "judge", "plain"]
+    """What to train. Scorer and judge share neither architecture, seed nor pictures; plain is the scorer before it is
+    hardened against its own pictures, which guides like an ordinary CLIP."""
     out: Path | None = None
     """Folder to write; by default outputs/train/<time>-<which>."""
     overwrite: bool = False

@@ -65,6 +65,19 @@ def test_it_learns_what_it_sees(painted):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
+def test_a_buffer_phase_ends_halfway_back(painted, tmp_path):
+    plan = Recipe(CONFIG, PHASES[1:], seed=0, world=0, pictures=96, batch=16)
+    trainer = Trainer(plan, painted, amp=False)
+    for _ in trainer.run():
+        if trainer.done == 3:
+            before = weights(trainer)
+    trainer.save(tmp_path / "scorer.safetensors")
+    saved = load_tower(tmp_path / "scorer.safetensors").towers
+    between = torch.cat([p.flatten() for p in saved.parameters()])
+    assert not torch.allclose(before, weights(trainer), atol=1e-4)
+    assert torch.allclose(between, (before + weights(trainer)) / 2, atol=1e-3)
+
+
 def test_what_is_saved_is_a_scorer(painted, tmp_path):
     trainer = Trainer(Recipe(CONFIG, PHASES[:1], 0, world=0, pictures=96, batch=16), painted, amp=False)
     list(trainer.run())
@@ -88,7 +101,7 @@ def test_shipped_recipes_share_nothing():
     assert scorer.world != judge.world
     assert scorer.config.widths != judge.config.widths
     assert scorer.shortened(0.01).batches < scorer.batches / 50
-    with pytest.raises(ValueError, match="'scorer' or 'judge'"):
+    with pytest.raises(ValueError, match="'scorer', 'judge' or 'plain'"):
         recipe("poet")
 
 

@@ -14,14 +14,14 @@ from clipopt.scorers import load_scorer
 from clipopt.tasks.drawing import Drawing, Item, Plan
 
 
-@pytest.fixture(scope="module", params=["embedded", "embedded-judge"])
+@pytest.fixture(scope="module", params=["embedded", "embedded-judge", "embedded-plain"])
 def scorer(request):
     return load_scorer(request.param)
 
 
 def test_the_weights_are_small():
     weights = [p for p in files("clipopt").joinpath("embedded/weights").iterdir() if p.name.endswith(".safetensors")]
-    assert len(weights) == 2
+    assert len(weights) == 3
     assert sum(len(p.read_bytes()) for p in weights) < 40e6
 
 
