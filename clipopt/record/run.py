@@ -95,8 +95,8 @@ class Run:
         path = folder / "config.json"
         if overwrite and path.is_file() and _is_run(path.read_text(encoding="utf-8", errors="replace")):
             clear(folder)
+        files.write_text(path, written)  # first: killed after it, this is a run that can be resumed
         files.write_text(folder / "steps.jsonl", "")
-        files.write_text(path, written)
         return cls(folder, written, None, whole=True)
 
     @classmethod
