@@ -43,7 +43,9 @@ def test_help_loads_no_command_and_no_heavy_library():
 
 
 def test_public_names_are_read_when_asked_for_and_no_module_hides_one():
-    script = "import clipopt as co; print('torch' in sys.modules); import clipopt.optimize; print(callable(co.optimize)); "
+    script = (
+        "import clipopt as co; print('torch' in sys.modules); import clipopt.optimize; print(callable(co.optimize)); "
+    )
     said = in_a_process_of_its_own(f"{script} print([n for n in co.__all__ if not hasattr(co, n) or n not in dir(co)])")
     assert said.split("\n")[:3] == ["False", "True", "[]"]
     with pytest.raises(AttributeError, match="paint"):
