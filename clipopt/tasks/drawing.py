@@ -22,7 +22,7 @@ from clipopt.tasks.best import Best
 from clipopt.tasks.editing import Edit, enlarge, extend, fit, meet, soften
 from clipopt.tasks.extras import Penalties
 from clipopt.tasks.interrupt import graceful_interrupt
-from clipopt.tasks.kinds import VECTORS, make, over_ground, parse_palette
+from clipopt.tasks.kinds import VECTORS, cover, make, over_ground, parse_palette
 from clipopt.tasks.planner import Plan, halving, out_of_memory
 from clipopt.tasks.sight import HELD_OUT_VIEWS, Cutouts, Item, Mask, Part, Sight, box, resize, seam, views
 from clipopt.types import Images, PerItem, generator
@@ -43,6 +43,8 @@ FADE = 0.05
 """Least width of a region's soft edge, as a fraction of the shorter side: a hard one can be seen."""
 MARGIN = 8
 """A tile is made larger by one part in this many."""
+COVER = 0.1
+"""Weight of how opaque a transparent drawing is: what nobody looks for should not be there."""
 CHUNK = 64
 """Most views that a scorer sees at once."""
 
@@ -135,6 +137,8 @@ class Drawing:
             detail = min(images.shape[-2:]) / self._eyes["score"][0].image_size
             around = F.pad(images, (0, 1, 0, 1), mode="circular") if edit.tile else images
             terms["smooth"] = plan.smooth * detail * losses.total_variation(around)
+        if plan.transparent:
+            terms["cover"] = COVER * cover(self.image)
         if self.extras is not None:
             terms |= self.extras(images, self._given)
         if edit.keep and self._given is not None:

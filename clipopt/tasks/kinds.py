@@ -64,6 +64,11 @@ def over_ground(image: Any, size: tuple[int, int], seeds: Sequence[int], step: i
     return image.render(*size, ground=ground)
 
 
+def cover(image: Any) -> Tensor:
+    """How opaque curves are, the mean of each item: what is not needed should not be there."""
+    return torch.sigmoid(image.opacity).mean((1, 2))
+
+
 def parse_palette(text: str) -> str | int | Tensor:
     """What `params.Palette` takes for a name, a number of colours, or colours such as "000000,ff8800,ffffff".
 
