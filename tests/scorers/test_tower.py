@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,6 +36,23 @@ def test_round_trip(path):
     assert scorer.towers.config == CONFIG
     assert load_tower(path).fingerprint == scorer.fingerprint
     assert not any(p.requires_grad for p in scorer.parameters())
+
+
+def test_places_tell_left_from_right(tmp_path):
+    """With equal filters, only a tower that knows places tells a dot from the same dot elsewhere."""
+    dot = torch.zeros(2, 3, 64, 64)
+    dot[0, :, 24:40, 8:24] = 1
+    dot[1, :, 24:40, 40:56] = 1
+    for places in (False, True):
+        with torch.random.fork_rng(devices=[]):
+            torch.random.set_rng_state(generator(0).get_state())
+            towers = Towers(replace(CONFIG, places=places))
+        assert len(towers.image.position) == (2 if places else 0)
+        for position in towers.image.position.values():
+            position.data += torch.linspace(-1, 1, position.shape[-1])
+        towers.save(tmp_path / "placed.safetensors")
+        left, right = load_tower(tmp_path / "placed.safetensors").encode_image(dot)
+        assert bool(left @ right > 0.99999) is not places
 
 
 def test_padding_changes_nothing(path):
