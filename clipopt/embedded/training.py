@@ -10,7 +10,6 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,6 +75,7 @@ def recipe(which: str) -> Recipe:
 
     "plain" has the scorer's size, and knows nothing of what hardens that.
     """
+    phases: tuple[Phase, ...]
     if which == "scorer":
         phases = (
             Phase("plain", 1000, 1.5e-3, hybrids=32),
@@ -87,10 +87,13 @@ def recipe(which: str) -> Recipe:
         return Recipe(TowerConfig(vocabulary=vocabulary()), (Phase("plain", 1000, 1.5e-3),), seed=0, world=1)
     if which == "judge":
         config = TowerConfig(
-            stem=4, widths=(96, 192, 320), depths=(1, 2, 1), activation="relu", sharp_pooling=False, dim=160,
-            vocabulary=vocabulary(),
+            stem=4, widths=(96, 192, 320), depths=(1, 2, 1), activation="relu", sharp_pooling=False, places=True,
+            dim=160, vocabulary=vocabulary(),
         )  # fmt: skip
-        phases = (Phase("plain", 1200, 1.5e-3), Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3))
+        phases = (
+            Phase("plain", 1200, 1.5e-3, hybrids=32),
+            Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
+        )
         return Recipe(config, phases, seed=1, world=2)
     raise ValueError(f"expected 'scorer', 'judge' or 'plain', got {which!r}")
 
@@ -288,17 +291,16 @@ class Trainer:
         self.done, self.updates, self.before = state["done"], state["updates"], state["before"]
         self.buffer, self.buffer_numbers = state["buffer"], state["buffer_numbers"]
 
-    def save(self, path: Path) -> None:
-        """Write the averaged weights as a tower file.
+    def result(self) -> tuple[Towers, dict[str, str]]:
+        """The averaged weights, and what stands beside them in a tower file.
 
         Where there was a buffer phase, these are the mean of those before and after it: the shapes of the one and the
         calm grounds of the other (Wortsman et al., "Model soups", arXiv:2203.05482).
         """
-        towers = self.average
+        towers = copy.deepcopy(self.average)
         if self.before:
-            towers = copy.deepcopy(towers)
             towers.load_state_dict({k: v.lerp(self.before[k], 0.5) for k, v in towers.state_dict().items()})
-        towers.save(path, {"seed": str(self.recipe.seed), "world": str(self.recipe.world)})
+        return towers, {"seed": str(self.recipe.seed), "world": str(self.recipe.world)}
 
 
 def _name(slots: Int[Tensor, "b 2"]) -> Int[Tensor, " b"]:

@@ -93,7 +93,8 @@ class ImageTower(nn.Module):
         c = config
         self.config = c
         self.stem = nn.Conv2d(3, c.widths[0], 2 * c.stem - 1, c.stem, c.stem - 1)
-        blocks, inner, side = [], c.widths[0], c.image_size // c.stem
+        blocks: list[nn.Module] = []
+        inner, side = c.widths[0], c.image_size // c.stem
         self.position = nn.ParameterDict()  # what is added before a block, by its number
         for stage, (width, depth) in enumerate(zip(c.widths, c.depths, strict=True)):
             for index in range(depth):
@@ -242,6 +243,20 @@ class TowerScorer(nn.Module):
     def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
         """Scaled cosines."""
         return self.towers.log_scale.exp() * image @ text.T
+
+    def percentile(self, cosines: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """What share of real pictures, 0 to 100 %, match their captions less well than these cosines say.
+
+        Above 100 % there is nothing: a drawn picture that every scorer in its loss likes better than any real one
+        is no better for it. NaN where the file of the weights does not say how real pictures match.
+        """
+        if "matches" not in self.metadata:
+            return torch.full_like(cosines, torch.nan)
+        real = torch.tensor(json.loads(self.metadata["matches"])).to(cosines)
+        above = torch.searchsorted(real, cosines.contiguous()).clamp(1, len(real) - 1)
+        low, high = real[above - 1], real[above]
+        within = ((cosines - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
+        return (above - 1 + within) * (100 / (len(real) - 1))
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of `text` that the tower never learnt, in order, each once."""

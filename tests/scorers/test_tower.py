@@ -93,6 +93,15 @@ def test_the_fingerprint_follows_the_weights(path, tmp_path):
     assert load_tower(tmp_path / "other.safetensors").fingerprint != before
 
 
+def test_cosines_read_as_percentiles_of_real_matches(path, tmp_path):
+    towers = load_tower(path).towers
+    assert load_tower(path).percentile(torch.tensor([0.5])).isnan().all()
+    towers.save(tmp_path / "known.safetensors", {"matches": json.dumps([0.2, 0.6, 0.7, 0.75, 0.8])})
+    scorer = load_tower(tmp_path / "known.safetensors")
+    cosines = torch.tensor([-1.0, 0.2, 0.4, 0.6, 0.725, 0.8, 0.99])
+    torch.testing.assert_close(scorer.percentile(cosines), torch.tensor([0, 0, 12.5, 25, 62.5, 100, 100]))
+
+
 def test_is_a_module_that_moves(path):
     assert isinstance(load_tower(path, device="cpu"), TowerScorer)
 
