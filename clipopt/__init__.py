@@ -10,14 +10,20 @@ for step in clipopt.optimize(loss, torch.optim.Adam(image.parameters(), lr=0.05)
 clipopt.save("circle.png", image().detach())
 """
 
-from clipopt import augment, losses, params
-from clipopt.ensemble import Ensemble
-from clipopt.files import save
-from clipopt.meshes import load_mesh, save_mesh
-from clipopt.objective import Matching
-from clipopt.optimize import Step, optimize
-from clipopt.scorers import Scorer, Target, load_scorer, target, text_off
-from clipopt.types import generator
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipopt import augment, losses, params
+    from clipopt.ensemble import Ensemble
+    from clipopt.files import save
+    from clipopt.meshes import load_mesh, save_mesh
+    from clipopt.objective import Matching
+    from clipopt.optimize import Step, optimize
+    from clipopt.scorers import Scorer, Target, load_scorer, target, text_off
+    from clipopt.types import generator
 
 __all__ = [
     "Ensemble",
@@ -37,3 +43,35 @@ __all__ = [
     "target",
     "text_off",
 ]
+
+_HOMES = {
+    "Ensemble": "ensemble", "Matching": "objective", "Scorer": "scorers", "Step": "optimize", "Target": "scorers",
+    "generator": "types", "load_mesh": "meshes", "load_scorer": "scorers", "optimize": "optimize", "save": "files",
+    "save_mesh": "meshes", "target": "scorers", "text_off": "scorers",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, read from its module when it is first asked for: `clipopt --help` need not wait for torch."""
+    if name not in __all__:
+        raise AttributeError(f"module 'clipopt' has no attribute {name!r}")
+    value = import_module(f"clipopt.{_HOMES.get(name, name)}")
+    if name in _HOMES:
+        value = getattr(value, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps the function `optimize` from being hidden by the module of that name when the latter is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

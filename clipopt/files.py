@@ -62,19 +62,22 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def save(path: str | Path, images: Float[Tensor, "*b 3 _ _"], *, text: Mapping[str, str] | None = None) -> None:
+def save(path: str | Path, images: Float[Tensor, "*b _ _ _"], *, text: Mapping[str, str] | None = None) -> None:
     """Write images in [0, 1] as one PNG or JPEG; several images make a grid.
 
     Args:
         path: ends in .png (lossless), .jpg or .jpeg.
-        images: (3, h, w) or (b, 3, h, w). What lies outside [0, 1] is clipped: 8 bits hold no more.
+        images: (3, h, w) or (b, 3, h, w); for a PNG also (4, h, w) with how opaque it is. What lies outside [0, 1] is
+            clipped: 8 bits hold no more.
         text: entries to write into the file, for example the prompt (PNG only).
 
     Raises:
-        ValueError: another suffix, values that are not finite, or text for a JPEG.
+        ValueError: another suffix or number of channels, values that are not finite, or text for a JPEG.
     """
     path = Path(path)
     batch = images if images.ndim == 4 else images[None]
+    if batch.shape[1] != 3 and not (batch.shape[:2] == (1, 4) and path.suffix.lower() == ".png"):
+        raise ValueError(f"cannot write {path}: expected 3 channels, or 4 of one PNG, got {tuple(images.shape)}")
     with atomic(path) as temporary:
         match path.suffix.lower():
             case ".png":
@@ -266,14 +269,14 @@ def write_gif(
         )
 
 
-def _bytes(image: Float[Tensor, "3 _ _"]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """(3, h, w) in [0, 1] -> (h, w, 3) of bytes."""
+def _bytes(image: Float[Tensor, "_ _ _"]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """(channels, h, w) in [0, 1] -> (h, w, channels) of bytes."""
     if not torch.isfinite(image.sum(dtype=torch.float32)):  # the sum keeps them, at a twentieth of the cost
         raise ValueError("expected finite image values in [0, 1], got NaN or infinity: the picture is not written")
     return (image.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def _picture(image: Float[Tensor, "3 _ _"]) -> Image.Image:
+def _picture(image: Float[Tensor, "_ _ _"]) -> Image.Image:
     return Image.fromarray(_bytes(image))
 
 

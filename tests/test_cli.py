@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import clipopt
 from clipopt import cli
 from clipopt.cli import main
 
@@ -29,14 +30,26 @@ def test_every_command_teaches(command: str, capsys: pytest.CaptureFixture):
     assert "--out" in out
 
 
-def test_help_loads_no_command_and_no_heavy_library():
+def in_a_process_of_its_own(script: str) -> str:
     root = str(Path(cli.__file__).parents[1])
+    script = f"import sys; sys.path.insert(0, {root!r}); {script}"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+
+def test_help_loads_no_command_and_no_heavy_library():
+    found = "{'clipopt.tasks', 'torch', 'kornia', 'transformers', 'diffusers', 'tyro', 'jinja2'} & sys.modules.keys()"
+    said = in_a_process_of_its_own(f"from clipopt.cli import main; main(['--help']); print(sorted({found}))")
+    assert said.splitlines()[-1] == "[]"
+
+
+def test_public_names_are_read_when_asked_for_and_no_module_hides_one():
     script = (
-        f"import sys; sys.path.insert(0, {root!r}); from clipopt.cli import main; main(['--help']); "
-        "print(sorted({'clipopt.tasks', 'kornia', 'transformers', 'diffusers', 'tyro', 'jinja2'} & sys.modules.keys()))"
+        "import clipopt as co; print('torch' in sys.modules); import clipopt.optimize; print(callable(co.optimize)); "
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines()[-1] == "[]"
+    said = in_a_process_of_its_own(f"{script} print([n for n in co.__all__ if not hasattr(co, n) or n not in dir(co)])")
+    assert said.split("\n")[:3] == ["False", "True", "[]"]
+    with pytest.raises(AttributeError, match="paint"):
+        _ = clipopt.paint
 
 
 def test_version(capsys: pytest.CaptureFixture):

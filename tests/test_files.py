@@ -69,6 +69,10 @@ def test_saving_elsewhere_says_what_is_wrong(tmp_path):
         files.save(tmp_path / "a.bmp", pictures(1))
     with pytest.raises(ValueError, match="no text"):
         files.save(tmp_path / "a.jpg", pictures(1), text={"prompt": "a"})
+    with pytest.raises(ValueError, match="expected 3 channels"):
+        files.save(tmp_path / "a.jpg", torch.zeros(4, 2, 2))
+    with pytest.raises(ValueError, match="expected 3 channels"):
+        files.save(tmp_path / "a.png", torch.zeros(2, 4, 2, 2))
     with pytest.raises(FileNotFoundError, match="no folder"):
         files.save(tmp_path / "none" / "a.png", pictures(1))
     assert not list(tmp_path.iterdir())

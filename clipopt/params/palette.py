@@ -86,7 +86,7 @@ class Palette(nn.Module):
             self.palette = nn.Parameter(torch.logit(palette) / _COLOUR_GAIN)
             self.register_buffer("colours", None)
         else:
-            palette = _given(colours).expand(len(rngs), -1, -1)
+            palette = fixed_colours(colours).expand(len(rngs), -1, -1)
             self.register_buffer("colours", palette[:1].clone(), persistent=False)
         noise = torch.stack([torch.randn(grid.shape[1:], generator=stream) for stream in rngs])
         grid = grid + noise_std(std, init) * noise
@@ -119,8 +119,12 @@ class Palette(nn.Module):
         return cells.unflatten(2, self.logits.shape[2:])
 
 
-def _given(colours: str | Tensor) -> Tensor:
-    """The fixed palette, shape (n, 3)."""
+def fixed_colours(colours: str | Tensor) -> Tensor:
+    """A palette that is not learned, shape (n, 3): a name of `PALETTES`, or colours in [0, 1].
+
+    Raises:
+        ValueError: It is none.
+    """
     if isinstance(colours, str):
         if colours not in PALETTES:
             raise ValueError(f'expected a palette of {", ".join(PALETTES)}, or colours, got "{colours}"')

@@ -91,15 +91,22 @@ class Strokes(nn.Module):
         """The images, shape (items, 3, height, width), values in [0, 1]."""
         return self.render(self.height, self.width)
 
-    def render(self, height: int, width: int) -> Images:
+    def render(self, height: int, width: int, *, ground: Images | None = None) -> Images:
         """The same drawing at any size, shape (items, 3, height, width), values in [0, 1]; sharp at every one.
+
+        Args:
+            height: In pixels.
+            width: In pixels.
+            ground: What lies behind it, (1 or items, 3, 1 or height, 1 or width). None: the drawing's own ground.
 
         Raises:
             ValueError: If a size is not positive.
         """
         drawn = self._draw(height, width, torch.sigmoid(self.colours))
         # Sums of parts round.
-        return (drawn[:, :3] + (1 - drawn[:, 3:]) * self._ground()).clamp(0, 1)
+        return (drawn[:, :3] + (1 - drawn[:, 3:]) * (self._ground() if ground is None else ground.to(drawn))).clamp(
+            0, 1
+        )
 
     def layers(self, height: int | None = None, width: int | None = None) -> Float[Tensor, "_ 4 _ _"]:
         """The drawing without its ground: red, green, blue and opacity, in [0, 1]; as large as the images, or other.
@@ -112,8 +119,8 @@ class Strokes(nn.Module):
         return torch.cat((colours, drawn[:, 3:]), 1).clamp(0, 1)
 
     @torch.no_grad()
-    def svg(self, item: int = 0) -> str:
-        """One item as a file that browsers and drawing programs open."""
+    def svg(self, item: int = 0, *, ground: bool = True) -> str:
+        """One item as a file that browsers and drawing programs open, with its ground or transparent."""
         points = (self.points[item] * _POINT_GAIN * min(self.height, self.width)).tolist()
         colours, opacity = torch.sigmoid(self.colours[item]), torch.sigmoid(self.opacity[item, :, 0]).tolist()
         filled = self.kind == "shapes"
@@ -121,8 +128,10 @@ class Strokes(nn.Module):
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
             f'width="{self.width}" height="{self.height}" {style}>',
-            f'<rect width="{self.width}" height="{self.height}" fill="{_hex(self._ground()[item].flatten())}"/>',
         ]
+        if ground:
+            paper = _hex(self._ground()[item].flatten())
+            lines.append(f'<rect width="{self.width}" height="{self.height}" fill="{paper}"/>')
         widths = self._pixel_widths()
         for number, curve in enumerate(points):
             path = f"M{_xy(curve[0])}C{' '.join(map(_xy, [*curve[1:], *curve[: int(filled)]]))}"

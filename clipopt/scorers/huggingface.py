@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import missing_files
-from clipopt.scorers.precision import resolve_dtype
+from clipopt.scorers.precision import in_range, resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, PatchSpec, fit, patchify, read_image_spec
 from clipopt.types import Embeddings, Images
 
@@ -100,6 +100,9 @@ class HuggingFaceScorer(nn.Module):
 
     def encode_image(self, images: Images) -> Embeddings:
         """Unit rows of pictures of any size, differentiable in them."""
+        return in_range(self._encode, images, self.model.dtype)
+
+    def _encode(self, images: Images) -> Embeddings:
         inputs = _inputs(images, self.image_spec, self.model.dtype)
         return F.normalize(self.model.get_image_features(**inputs).pooler_output.float(), dim=-1)
 

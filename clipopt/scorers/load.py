@@ -25,7 +25,8 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
             "open_clip:ViT-B-32/laion2b_s34b_b79k", "open_clip:NAME/FILE" for a checkpoint file, "open_clip:FOLDER"
             for a folder with an open_clip_config.json, "hf-hub:OWNER/MODEL" for such a folder on the hub.
         device: A torch device, such as "cpu", "cuda" or "mps".
-        dtype: What a real model computes in: "float32", "bfloat16", or "auto" for bfloat16 where that is faster.
+        dtype: What a real model computes in: "float32", "bfloat16", "float16" (for GPUs that lack the latter), or
+            "auto" for bfloat16 where that is faster.
             The small scorers always compute in float32.
 
     Raises:

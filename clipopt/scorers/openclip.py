@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import OPEN_CLIP, TOKENIZER, Layout, find_weights, hub_folder, missing_files
-from clipopt.scorers.precision import resolve_dtype
+from clipopt.scorers.precision import in_range, resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, fit
 from clipopt.types import Embeddings, Images
 
@@ -85,6 +85,9 @@ class OpenClipScorer(nn.Module):
 
     def encode_image(self, images: Images) -> Embeddings:
         """Unit rows of pictures of any size, differentiable in them."""
+        return in_range(self._encode, images, self.dtype)
+
+    def _encode(self, images: Images) -> Embeddings:
         pixels = fit(images, self.image_spec).to(self.dtype)
         return F.normalize(self.model.encode_image(pixels).float(), dim=-1)
 
@@ -130,7 +133,7 @@ def load_open_clip(spec: str, *, device: torch.device | str = "cpu", dtype: str 
             "ViT-B-32/laion2b_s34b_b79k", as `open_clip.list_pretrained()` lists them; or "NAME/FILE", a checkpoint
             of the architecture NAME.
         device: Where to put it.
-        dtype: What to compute in: "auto", "float32" or "bfloat16".
+        dtype: What to compute in: "auto", "float32", "bfloat16" or "float16".
 
     Raises:
         ValueError: if open_clip is not installed, `spec` names nothing, or what it names is missing or broken.

@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 #: bfloat16 costs digits; below this factor over float32 it is not worth them.
 WORTHWHILE = 1.2
@@ -41,7 +46,7 @@ def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
     """The number format that a person asked for, on `device`.
 
     Args:
-        name: "auto" for the fastest, "float32" or "bfloat16".
+        name: "auto" for the fastest, "float32", "bfloat16", or "float16" for GPUs that lack the latter.
         device: Where the model will run.
 
     Raises:
@@ -49,10 +54,10 @@ def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
     """
     if name == "auto":
         return fastest_dtype(device)
-    if name == "float32":
-        return torch.float32
+    if name in ("float32", "float16"):
+        return torch.float32 if name == "float32" else torch.float16
     if name != "bfloat16":
-        raise ValueError(f"unknown dtype {name!r}: expected auto, float32 or bfloat16")
+        raise ValueError(f"unknown dtype {name!r}: expected auto, float32, bfloat16 or float16")
     if torch.device(device).type == "cpu" and cpu_speedup() is None:
         raise ValueError("bfloat16 does not work on this processor with this torch: use dtype float32")
     return torch.bfloat16
@@ -66,6 +71,45 @@ def fastest_dtype(device: torch.device | str) -> torch.dtype:
     else:
         worthwhile = kind == "cpu" and (cpu_speedup() or 0.0) >= WORTHWHILE
     return torch.bfloat16 if worthwhile else torch.float32
+
+
+def in_range(encode: Callable[[Tensor], Tensor], images: Tensor, dtype: torch.dtype) -> Tensor:
+    """`encode(images)`; in float16 its gradient passes through the model at a length that does not vanish there.
+
+    On the way back it is brought to about 1 by a power of two, which rounds nothing, and undone behind the model.
+    """
+    if dtype != torch.float16:
+        return encode(images)
+    power: list[float] = []
+    lowered: Tensor = _Lower.apply(images, power)  # type: ignore[no-untyped-call]
+    lifted: Tensor = _Lift.apply(encode(lowered), power)  # type: ignore[no-untyped-call]
+    return lifted
+
+
+class _Lift(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor, power: list[float]) -> Tensor:
+        ctx.power = power
+        return embeddings.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        longest = float(slope.abs().amax())
+        ctx.power[:] = [2.0 ** -math.frexp(longest)[1] if 0 < longest < math.inf else 1.0]
+        return slope * ctx.power[0], None
+
+
+class _Lower(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, power: list[float]) -> Tensor:
+        ctx.power = power
+        return images.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        return slope / ctx.power[0], None
 
 
 def cpu_speedup() -> float | None:

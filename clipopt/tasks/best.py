@@ -39,8 +39,13 @@ class Best:
             self.parameters[name][better] = value.detach()[better]
 
     @torch.no_grad()
-    def result(self, image: nn.Module, size: tuple[int, int] | None, folder: Path) -> Images:
-        """The pictures, drawn again at `size` (height, width) if there is one; curves become SVG files in `folder`."""
+    def result(
+        self, image: nn.Module, size: tuple[int, int] | None, folder: Path, *, transparent: bool = False
+    ) -> Images:
+        """The pictures, drawn again at `size` (height, width) if there is one; on white if they are `transparent`.
+
+        Curves become SVG files in `folder`, transparent ones also PNG files with an alpha channel.
+        """
         if not self.parameters:
             return self.images
         drawn: Any = copy.deepcopy(image)
@@ -49,5 +54,9 @@ class Best:
             count = len(self.images)
             for number in range(count):
                 name = "result.svg" if count == 1 else f"result-{number:02d}.svg"
-                files.write_text(folder / name, drawn.svg(number))
-        return self.images if size is None else drawn.render(*size)
+                files.write_text(folder / name, drawn.svg(number, ground=not transparent))
+            for number, layers in enumerate(drawn.layers(*(size or ())) if transparent else ()):
+                files.save(folder / ("cutout.png" if count == 1 else f"cutout-{number:02d}.png"), layers)
+        if size is None:
+            return self.images
+        return drawn.render(*size, ground=torch.ones(1, 3, 1, 1)) if transparent else drawn.render(*size)

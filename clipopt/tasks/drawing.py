@@ -15,12 +15,14 @@ from torch.nn import functional as F
 from clipopt import losses
 from clipopt.ensemble import Ensemble
 from clipopt.optimize import Step, optimize
+from clipopt.params import Pyramid
 from clipopt.record import Run
 from clipopt.scorers import Scorer
 from clipopt.tasks.best import Best
 from clipopt.tasks.editing import Edit, enlarge, extend, fit, meet, soften
+from clipopt.tasks.extras import Penalties
 from clipopt.tasks.interrupt import graceful_interrupt
-from clipopt.tasks.kinds import VECTORS, make, parse_palette
+from clipopt.tasks.kinds import VECTORS, cover, make, over_ground, parse_palette
 from clipopt.tasks.planner import Plan, halving, out_of_memory
 from clipopt.tasks.sight import HELD_OUT_VIEWS, Cutouts, Item, Mask, Part, Sight, box, resize, seam, views
 from clipopt.types import Images, PerItem, generator
@@ -33,13 +35,16 @@ FRAMES = 60
 """Frames of the progress film."""
 FRAME_SIDE = 768
 """Longest side of a frame in pixels."""
-CHECKPOINT_SECONDS = 10.0
+CHECKPOINT_SECONDS, SAVING = 10.0, 0.05
+"""A checkpoint is written this often, or less often where that would take more than this share of the time."""
 IN_REGIONS = 0.2
 """Share of its gradient that the prompt of the whole picture keeps where a region has its own."""
 FADE = 0.05
 """Least width of a region's soft edge, as a fraction of the shorter side: a hard one can be seen."""
 MARGIN = 8
 """A tile is made larger by one part in this many."""
+COVER = 0.1
+"""Weight of how opaque a transparent drawing is: what nobody looks for should not be there."""
 CHUNK = 64
 """Most views that a scorer sees at once."""
 
@@ -55,9 +60,10 @@ class Drawing:
         *,
         judge: Scorer | None = None,
         edit: Edit | None = None,
+        extras: Penalties | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.plan, self.items, self.edit = plan, items, edit or Edit()
+        self.plan, self.items, self.edit, self.extras = plan, items, edit or Edit(), extras
         self.device = torch.device(device)
         self.look_every = max(1, plan.steps // LOOKS)
         scorers = [scorer] if isinstance(scorer, Scorer) else [*scorer]
@@ -111,18 +117,19 @@ class Drawing:
             )
         } | regions
 
-    def scene(self) -> Images:
-        """The pictures, what may not change as it was."""
-        images: Images = self.image()
+    def scene(self, step: int | None = None) -> Images:
+        """The pictures, what may not change as it was; transparent ones on the ground of a step, or on white."""
+        size, seeds = self.plan.size(self.stage), [item.seed for item in self.items]
+        images: Images = over_ground(self.image, size, seeds, step) if self.plan.transparent else self.image()
         if self.edit.tile:
-            images = meet(images, self.plan.size(self.stage))
+            images = meet(images, size)
         if self._given is None or self._changes is None:
             return images
         return torch.lerp(self._given, images, self._changes)
 
     def loss(self, step: int, rng: Generator) -> dict[str, Tensor]:
         """The weighted terms of one step, each of shape (items,)."""
-        images, plan, edit = self.scene(), self.plan, self.edit
+        images, plan, edit = self.scene(step), self.plan, self.edit
         terms: dict[str, Tensor] = {}
         for name in self.sights["score"][0]:
             terms |= self._match(name, images, step, rng)
@@ -130,8 +137,10 @@ class Drawing:
             detail = min(images.shape[-2:]) / self._eyes["score"][0].image_size
             around = F.pad(images, (0, 1, 0, 1), mode="circular") if edit.tile else images
             terms["smooth"] = plan.smooth * detail * losses.total_variation(around)
-        if plan.symmetry:
-            terms["symmetry"] = plan.symmetry * losses.symmetry(images)
+        if plan.transparent:
+            terms["cover"] = COVER * cover(self.image)
+        if self.extras is not None:
+            terms |= self.extras(images, self._given)
         if edit.keep and self._given is not None:
             terms["keep"] = edit.keep * losses.l2(images, self._given)
         return terms
@@ -147,7 +156,9 @@ class Drawing:
 
         def attempt(chunk: int) -> dict[str, Tensor]:
             ready = [s.matching(scene, plan.crops, chunk=chunk, cutouts=cutouts, progress=progress) for s in sights]
-            terms = ready[0](step, rng) if len(ready) == 1 else Ensemble(ready)(step, rng)
+            starts = [round(start * plan.steps) for start in plan.starts] or None
+            together = ready[0] if len(ready) == 1 else Ensemble(ready, weights=plan.weights or None, starts=starts)
+            terms = together(step, rng)
             return {key.replace("match", name): term for key, term in terms.items()}
 
         terms, self._chunk = halving(attempt, self._chunk)
@@ -172,9 +183,16 @@ class Drawing:
     def steps(self, start: int, end: int) -> Iterator[Step]:
         """Steps of the optimizer at the resolution of the stage, with the learning rate that belongs to each."""
         self._set_rate(start)
+        self._open(start)
         for step in optimize(self.loss, self.optimizer, steps=end, seed=self.plan.seed, start=start):
             yield step
             self._set_rate(step.index + 1)
+            self._open(step.index + 1)
+
+    def _open(self, step: int) -> None:
+        """The resolutions that learn from a step on."""
+        if self.plan.low_first and isinstance(self.image, Pyramid):
+            self.image.open(min(1.0, step / (self.plan.low_first * self.plan.steps)))
 
     def run(self, run: Run, *, quiet: bool = False) -> dict[str, Any]:
         """`draw` with a folder and a progress bar; returns what summary.json holds.
@@ -193,7 +211,7 @@ class Drawing:
                 run.preview(self._frame())
             shown = {"score": self.best.score}
             bar = tqdm(total=steps, initial=run.step, unit="step", disable=quiet, file=sys.stderr)
-            saved = time.monotonic()
+            saved, pause = time.monotonic(), CHECKPOINT_SECONDS
             try:
                 for step, scores in self.draw(run.step):
                     shown |= scores
@@ -205,9 +223,11 @@ class Drawing:
                     bar.update()
                     if interrupted():
                         break
-                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    if time.monotonic() - saved > pause:
+                        began = time.monotonic()
                         run.save(self.state())
                         saved = time.monotonic()
+                        pause = max(CHECKPOINT_SECONDS, (saved - began) / SAVING)
             except (FloatingPointError, MemoryError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and not out_of_memory(error):
                     raise
@@ -233,7 +253,7 @@ class Drawing:
             scores["seam"] = seam(best.images)
         run.preview(self._frame())
         summary = run.finish(
-            best=best.result(self.image, self.plan.render, run.folder),
+            best=best.result(self.image, self.plan.render, run.folder, transparent=self.plan.transparent),
             last=last,
             labels=[item.label for item in self.items],
             scores=scores,
@@ -261,12 +281,19 @@ class Drawing:
         return resize(images, (max(1, round(zoom * plan.height)), max(1, round(zoom * plan.width))))
 
     def _score(self, images: Images, role: str = "score") -> PerItem:
-        """What the scorers, or the "judge", think of the pictures: the mean over them and what they are asked."""
+        """What the scorers, or the "judge", think of the pictures: the mean over them and what they are asked.
+
+        A scorer counts as it does in the loss.
+        """
         scores = []
-        for sight in (sight for sights in self.sights[role] for sight in sights.values()):
-            score, self._look_chunk = halving(partial(sight.score, images), self._look_chunk)
-            scores.append(score)
-        return torch.stack(scores).mean(0)
+        for sights in self.sights[role]:
+            own = []
+            for sight in sights.values():
+                score, self._look_chunk = halving(partial(sight.score, images), self._look_chunk)
+                own.append(score)
+            scores.append(torch.stack(own).mean(0))
+        weights = torch.tensor(self.plan.weights if role == "score" and self.plan.weights else [1.0] * len(scores))
+        return weights @ torch.stack(scores) / weights.sum()
 
     def look(self, step: int) -> dict[str, PerItem]:
         """Score the items, remember the best; the judge only looks on."""

@@ -1,7 +1,6 @@
 """`clipopt eval`: measure a task on its fixed suite of prompts."""
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,9 @@ from clipopt.record.folder import new_folder
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.tasks.checks import parse_size, require_positive, resolve_device
 from clipopt.tasks.drawing import Drawing, Item, Plan
-from clipopt.tasks.kinds import SUITS, Param
+from clipopt.tasks.kinds import Param
+from clipopt.tasks.presets import SETTLED, settle
+from clipopt.tasks.sight import Cutouts
 from clipopt.types import Images
 
 
@@ -49,7 +50,9 @@ class Evaluate:
     """The first seed."""
     batch: int = 24
     """Pictures made at once; changes the time, not the pictures."""
-    param: Param = Plan.param
+    preset: Literal["auto", "robust", "plain"] = "auto"
+    """As in `clipopt image`, and so are the options below: by default as suits the kind of scorer."""
+    param: Param | None = None
     """As in `clipopt image`."""
     size: str = "256"
     """As in `clipopt image`."""
@@ -57,9 +60,15 @@ class Evaluate:
     """As in `clipopt image`."""
     lr: float | None = None
     """As in `clipopt image`."""
-    crops: int = Plan.crops
+    crops: int | None = None
     """As in `clipopt image`."""
-    smooth: float = Plan.smooth
+    smooth: float | None = None
+    """As in `clipopt image`."""
+    cutouts: Cutouts | None = None
+    """As in `clipopt image`."""
+    text_off: float | None = None
+    """As in `clipopt image`."""
+    low_first: float = Plan.low_first
     """As in `clipopt image`."""
     device: str = "auto"
     """Where to compute: cpu, cuda, mps; auto takes a GPU where there is one."""
@@ -73,17 +82,14 @@ class Evaluate:
     def prepare(self) -> Callable[[], None]:
         """Check everything, write nothing, and return the measurement."""
         width, height = parse_size(self.size)
-        steps, lr = SUITS[self.param]
-        steps, lr = (steps if self.steps is None else self.steps), (lr if self.lr is None else self.lr)
-        require_positive(prompts=self.prompts, seeds=self.seeds, batch=self.batch, steps=steps, lr=lr, crops=self.crops)
-        if not (math.isfinite(self.smooth) and self.smooth >= 0):
-            raise ValueError(f"--smooth must be 0 or more, got {self.smooth}")
+        settled = settle(self.scorer, self.preset, {name: getattr(self, name) for name in SETTLED})
+        require_positive(prompts=self.prompts, seeds=self.seeds, batch=self.batch)
         if self.prompts > len(prompts()):
             raise ValueError(f"--prompts: the suite has {len(prompts())}, got {self.prompts}")
         check_out(self.out, overwrite=self.overwrite)
         device = resolve_device(self.device)
         scorer, judge = (load_scorer(name, device=str(device)) for name in (self.scorer, self.judge))
-        plan = Plan(width, height, self.param, steps, self.seed, lr, self.crops, self.smooth)
+        plan = Plan(width, height, seed=self.seed, low_first=self.low_first, **settled)
         return lambda: self._measure(plan, scorer, judge, device)
 
     def _measure(self, plan: Plan, scorer: Scorer, judge: Scorer, device: torch.device) -> None:

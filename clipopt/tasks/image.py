@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -17,8 +16,10 @@ from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import parse_size, require_memory, require_positive, resolve_device
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.editing import Editing
-from clipopt.tasks.kinds import ANY_SIZE, GRIDS, SUITS, Param, parse_palette
+from clipopt.tasks.extras import Extras
+from clipopt.tasks.kinds import ANY_SIZE, GRIDS, VECTORS, Param, parse_palette
 from clipopt.tasks.planner import Plan, expected_files, forecast, in_words, memory_needed, stages_of
+from clipopt.tasks.presets import SETTLED, check_guides, kind_of, settle
 from clipopt.tasks.prompts import parse_prompt, with_negatives
 from clipopt.tasks.sight import Cutouts
 from clipopt.tasks.words import check_words
@@ -38,6 +39,7 @@ class Image:
         clipopt image "a blue star" "a green tree" --seeds 2        four pictures in one batch
         clipopt image '{"a red fox in the snow": 1, "text": -0.3}'  weights: a negative one repels
         clipopt image "a castle" --scorer openai/clip-vit-base-patch32
+        clipopt image "a red apple" --param shapes --transparent --render-size 2048
         clipopt image "a heart" --init photo.png --mask mask.png    change what is white in the mask
         clipopt image "a green apple" --init apple.png --was "a red apple"
         clipopt image "a meadow" --region left.png "a tree" --region right.png "a house"
@@ -55,9 +57,19 @@ class Image:
     they guide together: what fools one seldom fools the others."""
     judge: str = "embedded-judge"
     """Who looks on and reports: as --scorer, or "none". It stays silent where a prompt has words unknown to it."""
-    param: Param = Plan.param
-    """What is learned: a pyramid of resolutions (calm shapes), raw pixels, a Fourier spectrum (for real models), pixel
-    art of a palette, a network of sines or of convolutions, Bezier strokes or filled Bezier shapes (also as SVG)."""
+    scorer_weight: tuple[float, ...] = ()
+    """How much a scorer counts beside the others: once for each --scorer, in their order. By default all alike."""
+    scorer_start: tuple[float, ...] = ()
+    """At which part of the run a scorer joins, 0 to below 1: once for each --scorer, the first at 0."""
+    preset: Literal["auto", "robust", "plain"] = "auto"
+    """Settings that suit the kind of the first scorer, each of which its own option overrides. "robust", for scorers
+    hardened against perturbed pictures: small ones --param pyramid --crops 6, real ones --param pixels --crops 32.
+    "plain": small ones --param fourier --crops 8, real ones --param fourier --crops 32 --cutouts overview --text-off
+    0.1. By its name: "embedded", FARE, TeCoA, CLIPAG are robust; --dry-run says what was taken."""
+    param: Param | None = None
+    """What is learned: a pyramid of resolutions (calm shapes), raw pixels, a Fourier spectrum (for plain scorers),
+    pixel art of a palette, a network of sines or of convolutions, Bezier strokes or filled Bezier shapes (also as SVG).
+    By default as --preset says."""
     size: str | None = None
     """Pixels of the picture: N for a square, or WxH. By default that of --init, else 256."""
     steps: int | None = None
@@ -70,26 +82,31 @@ class Image:
     """A text to stay away from, with weight -0.3; can be given several times."""
     lr: float | None = None
     """Learning rate at the start; it falls to zero along a cosine. By default as suits --param: 0.1 or 0.5."""
-    crops: int = Plan.crops
-    """Random views of each picture in each step. Memory does not grow with them, time does."""
-    smooth: float = Plan.smooth
-    """Weight of the total variation: more is calmer, 0 is none."""
+    crops: int | None = None
+    """Random views of each picture in each step. Memory does not grow with them, time does. By default as --preset."""
+    smooth: float | None = None
+    """Weight of the total variation: more is calmer, 0 is none. By default 0.5."""
     stages: int | None = None
     """Resolutions to go through, small ones first, each twice the one before; the last is --size. By default as many
     as let a large picture start at 512 pixels or below, so that its size costs time and memory in a few steps only."""
-    cutouts: Cutouts = Plan.cutouts
+    low_first: float = Plan.low_first
+    """Part of the run in which the resolutions of --param pyramid open one after another, coarse ones first; 0.5 is
+    much, 0 lets all learn from the start."""
+    cutouts: Cutouts | None = None
     """What the scorer sees: crops of about the whole, or an overview of it on random grounds first and details at
-    their own resolution later (for real models; give it 16 --crops or more)."""
-    symmetry: float = 0.0
-    """Weight of the difference between left and right; 10 is much."""
-    text_off: float = 0.0
-    """How much lettering repels, for real models, which like to spell the prompt; 0.1 is usual."""
+    their own resolution later (for real models; give it 16 --crops or more). By default as --preset says."""
+    text_off: float | None = None
+    """How much lettering repels, for real models, which like to spell the prompt. By default as --preset says."""
     palette: str = Plan.palette
-    """Colours for --param palette: mono, grey, gameboy, cga, pico8; a number of colours to be learned; or the colours,
-    such as 000000,ff8800,ffffff."""
+    """Colours for --param palette and --few-colours: mono, grey, gameboy, cga, pico8; a number of colours to be learned
+    (with --param palette); or the colours, such as 000000,ff8800,ffffff."""
     render_size: str | None = None
     """Draw the result at this size in the end, N or WxH: sharp at every one with --param siren, strokes and shapes,
     and possible with fourier and palette."""
+    transparent: bool = False
+    """Strokes or shapes without a ground: cutout.png has an alpha channel, the SVG no ground. Each step lays them on
+    another random ground, so that they must stand out."""
+    extras: Extras = field(default_factory=Extras)
     editing: Editing = field(default_factory=Editing)
     device: str = "auto"
     """Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
@@ -130,8 +147,8 @@ class Image:
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
-        kept = ("resume", "device", "dry_run", "json", "quiet", "editing")
-        groups = ((self, Image(())), (self.editing, Editing()))
+        kept = ("resume", "device", "dry_run", "json", "quiet", "editing", "extras")
+        groups = ((self, Image(())), (self.editing, Editing()), (self.extras, Extras()))
         for given, default in groups:
             for name, value in vars(given).items():
                 if name not in kept and value != getattr(default, name):
@@ -174,37 +191,51 @@ class Image:
         for prompt in prompts:
             parts: list[tuple[str | Tensor, float]] = [*prompt.items(), *resembled]
             items += [Item(dict(parts), self.seed + i, self._label(prompt, i)) for i in range(self.seeds)]
-        drawing = Drawing(plan, items, scorers, judge=judge, edit=edit, device=device)
-        return drawing, fingerprints | self.editing.fingerprints()
+        extras = self.extras.load(scorers[0], plan.palette, has_init=edit.init is not None)
+        drawing = Drawing(plan, items, scorers, judge=judge, edit=edit, extras=extras, device=device)
+        return drawing, fingerprints | self.editing.fingerprints() | self.extras.fingerprints()
 
     def _plan(self, given: tuple[int, int] | None) -> Plan:
         """The plan; `given` are width and height of the picture to start from."""
         width, height = given or (Plan.width, Plan.height)
         if self.size is not None:
             width, height = parse_size(self.size)
-        grid = self.param in GRIDS
+        plan = self._suited()
+        grid = plan.param in GRIDS
         stages = self.stages if self.stages is not None else stages_of(width, height) if grid else 1
-        steps, lr = SUITS[self.param]
-        steps, lr = (steps if self.steps is None else self.steps), (lr if self.lr is None else self.lr)
-        require_positive(steps=steps, seeds=self.seeds, lr=lr, crops=self.crops, stages=stages)
-        for name, weight in (("smooth", self.smooth), ("symmetry", self.symmetry), ("text-off", self.text_off)):
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"--{name} must be 0 or more, got {weight}")
-        if self.cutouts == "overview" and (self.crops < 2 or self.editing.tile):
+        require_positive(seeds=self.seeds, stages=stages)
+        if plan.low_first and plan.param != "pyramid":
+            raise ValueError(f"--low-first needs --param pyramid, got {plan.param}")
+        if plan.cutouts == "overview" and (plan.crops < 2 or self.editing.tile):
             raise ValueError("--cutouts overview needs 2 --crops or more, and no --tile")
         if 2 ** (stages - 1) > min(width, height):
             raise ValueError(f"--stages {stages} would start below 1 pixel: leave it out for as many as suit the size")
         parse_palette(self.palette)
         if not grid and (stages > 1 or self.editing.tile):
-            raise ValueError(f"--stages and --tile need --param {', '.join(GRIDS)}, got {self.param}")
-        plan = Plan(width, height, self.param, steps, self.seed, lr, self.crops, self.smooth, stages, self.palette)
-        plan = dataclasses.replace(plan, cutouts=self.cutouts, symmetry=self.symmetry, text_off=self.text_off)
+            raise ValueError(f"--stages and --tile need --param {', '.join(GRIDS)}, got {plan.param}")
+        if self.transparent and (plan.param not in VECTORS or self.editing.mask is not None):
+            raise ValueError(f"--transparent needs --param {' or '.join(VECTORS)}, and no --mask")
+        plan = dataclasses.replace(plan, width=width, height=height, stages=stages)
         if self.render_size is None:
             return plan
-        if self.param not in ANY_SIZE or self.editing.tile or self.editing.mask is not None:
+        if plan.param not in ANY_SIZE or self.editing.tile or self.editing.mask is not None:
             raise ValueError(f"--render-size needs --param {', '.join(ANY_SIZE)}, and neither --tile nor --mask")
         wide, high = parse_size(self.render_size, "--render-size")
         return dataclasses.replace(plan, render=(high, wide))
+
+    def _suited(self) -> Plan:
+        """What the preset says where no option does, checked; the size is not yet that of the pictures."""
+        names = self.scorer or ("embedded",)
+        check_guides(names, self.scorer_weight, self.scorer_start)
+        if not 0 <= self.low_first <= 1:
+            raise ValueError(f"--low-first must lie in 0 to 1, got {self.low_first}")
+        given = {name: getattr(self, name) for name in SETTLED}
+        if self.editing.tile and self.cutouts is None:
+            given["cutouts"] = "crops"
+        return Plan(
+            seed=self.seed, palette=self.palette, transparent=self.transparent, low_first=self.low_first,
+            weights=self.scorer_weight, starts=self.scorer_start, **settle(names[0], self.preset, given),
+        )  # fmt: skip
 
     def _prompts(self) -> list[dict[str, float]]:
         if not self.prompts and not self.editing.image_prompt:
@@ -227,6 +258,7 @@ class Image:
         folder = str(self.out or "outputs/image/<time>-<prompt>") if run is None else str(run.folder)
         plan = {
             "items": [item.label for item in drawing.items],
+            "preset": self._preset(),
             "settings": self._settings(drawing),
             "fingerprints": dict(fingerprints),
             **forecast(drawing, 0 if run is None else run.step),
@@ -234,6 +266,14 @@ class Image:
             "folder": folder,
         }
         sys.stdout.write((json.dumps(plan, ensure_ascii=False) if self.json else in_words(plan)) + "\n")
+
+    def _preset(self) -> str:
+        first, plan = (self.scorer or ("embedded",))[0], self._suited()
+        kind = kind_of(first) if self.preset == "auto" else self.preset
+        settings = (
+            f"{plan.param}, {plan.crops} crops, {plan.cutouts}, smooth {plan.smooth:g}, text off {plan.text_off:g}"
+        )
+        return f"{kind}, for {first}: {settings}; lr {plan.lr:g}"
 
     def _label(self, prompt: Mapping[str, float], number: int) -> str:
         """What stands below a picture: its texts with weights other than 1, the pictures it resembles, its seed."""
@@ -246,14 +286,18 @@ class Image:
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = drawing.plan
         settings["scorer"] = self.scorer or ("embedded",)
-        settings |= {"size": f"{plan.width}x{plan.height}", "stages": plan.stages, "steps": plan.steps, "lr": plan.lr}
-        return settings | {"editing": self.editing.as_config(), "device": str(drawing.device)}
+        settings |= {"size": f"{plan.width}x{plan.height}", "stages": plan.stages}
+        settings |= {name: getattr(plan, name) for name in SETTLED}
+        groups = {"editing": self.editing.as_config(), "extras": self.extras.as_config()}
+        return settings | groups | {"device": str(drawing.device)}
 
 
 def _from_config(config: Mapping[str, Any], folder: Path) -> Image:
     """The settings of a run that `_settings` wrote."""
-    texts = {name: tuple(config.get(name, ())) for name in ("prompts", "negative", "scorer")}
+    several = ("prompts", "negative", "scorer", "scorer_weight", "scorer_start")
+    texts = {name: tuple(config.get(name, ())) for name in several}
     try:
-        return Image(**{**config, **texts, "editing": Editing.from_config(config["editing"])})
+        groups = {"editing": Editing.from_config(config["editing"]), "extras": Extras.from_config(config["extras"])}
+        return Image(**{**config, **texts, **groups})
     except (TypeError, KeyError) as error:
         raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error

@@ -1,14 +1,15 @@
 """What can be learned, by the names of --param."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from clipopt import params
 from clipopt.params.palette import PALETTES
-from clipopt.types import Images
+from clipopt.types import Images, generator
 
 Param = Literal["pyramid", "pixels", "fourier", "palette", "siren", "prior", "strokes", "shapes"]
 
@@ -23,6 +24,8 @@ VECTORS = ("strokes", "shapes")
 """Those that are files of curves."""
 ANY_SIZE = ("fourier", "palette", "siren", *VECTORS)
 """Those that can be drawn at another size than they were made at."""
+# Keeps the draws of the grounds apart from all others.
+_GROUND = 2
 
 
 def make(
@@ -40,7 +43,8 @@ def make(
         case "pixels":
             return params.Pixels(*size, rng=rng, init=init)
         case "fourier":
-            return params.Fourier(*size, rng=rng, init=init)
+            # Steep, in the colours of photographs: what keeps a plain scorer from glaring texture.
+            return params.Fourier(*size, rng=rng, init=init, decay=1.5, colours="natural")
         case "palette":
             return params.Palette(*size, rng=rng, init=init, colours=colours)
         case "siren":
@@ -49,6 +53,20 @@ def make(
             return params.DeepPrior(*size, rng=rng, init=init)
         case "strokes" | "shapes":
             return params.Strokes(*size, rng=rng, init=init, kind=param)
+
+
+def over_ground(image: Any, size: tuple[int, int], seeds: Sequence[int], step: int | None) -> Images:
+    """Curves over a random ground of a step, one for each of the items' seeds, or over white."""
+    if step is None:
+        return image.render(*size, ground=torch.ones(1, 3, 1, 1))
+    corners = torch.stack([torch.rand(3, 2, 2, generator=generator(seed, step, _GROUND)) for seed in seeds])
+    ground = F.interpolate(corners, size, mode="bilinear", align_corners=True)
+    return image.render(*size, ground=ground)
+
+
+def cover(image: Any) -> Tensor:
+    """How opaque curves are, the mean of each item: what is not needed should not be there."""
+    return torch.sigmoid(image.opacity).mean((1, 2))
 
 
 def parse_palette(text: str) -> str | int | Tensor:

@@ -47,9 +47,12 @@ class Plan:
         stages: Resolutions to go through, each twice the one before.
         palette: Colours of a palette: a name, a number of colours to learn, or the colours by commas.
         cutouts: Which views the scorer gets.
-        symmetry: Weight of the squared difference between left and right.
         text_off: Weight of the way from pictures to the same with lettering, which repels.
         render: Height and width at which the result is drawn in the end; None: as it was made.
+        transparent: Whether curves have no ground of their own: another random one lies behind them in each step.
+        low_first: Part of the run in which the resolutions of a pyramid open one after another, coarse ones first.
+        weights: How much each scorer counts; empty: all alike.
+        starts: At which part of the run each scorer joins; empty: all from the beginning.
     """
 
     width: int = 256
@@ -63,9 +66,12 @@ class Plan:
     stages: int = 1
     palette: str = "16"
     cutouts: Cutouts = "crops"
-    symmetry: float | int = 0.0
     text_off: float | int = 0.0
     render: tuple[int, int] | None = None
+    transparent: bool = False
+    low_first: float | int = 0.0
+    weights: tuple[float | int, ...] = ()
+    starts: tuple[float | int, ...] = ()
 
     def size(self, stage: int) -> tuple[int, int]:
         """Height and width of the pictures in a stage."""
@@ -157,6 +163,8 @@ def expected_files(items: int, plan: Plan) -> list[str]:
         pictures += [f"{name}-00.png ... {name}-{items - 1:02d}.png" for name in ("result", "last")]
     if plan.param in VECTORS:
         pictures += ["result.svg"] if items == 1 else [f"result-00.svg ... result-{items - 1:02d}.svg"]
+    if plan.transparent:
+        pictures += ["cutout.png"] if items == 1 else [f"cutout-00.png ... cutout-{items - 1:02d}.png"]
     film = ["progress.mp4", "progress.gif", "previews/"]
     return [*pictures, *film, "report.html", "summary.json", "steps.jsonl", "config.json", "checkpoint.pt"]
 
@@ -169,6 +177,7 @@ def in_words(plan: Mapping[str, Any]) -> str:
     memory = plan["memory_bytes"]
     lines = [
         "; ".join(plan["items"]),
+        f"preset  {plan['preset']}",
         f"time    about {_duration(plan['seconds'])}: {', '.join(each) or 'nothing is left to do'}",
         f"memory  {'not told by this system' if memory is None else amount(memory)} at the most",
         f"        (measured: up to {PROBED} steps of each size, here and now)",

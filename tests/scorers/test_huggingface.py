@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from clipopt.scorers.huggingface import HuggingFaceScorer, canonical, load_huggingface
 from clipopt.scorers.preprocess import fit
+from clipopt.types import generator
 
 TEXTS = ["a red fox in the snow", "cat", "two dogs, one sofa"]
 
@@ -143,6 +144,22 @@ def test_bfloat16_rounds_neither_the_scale_nor_the_fingerprint(clip_folder: Path
     assert short.model.dtype == torch.bfloat16
     assert short.scale == whole.scale == pytest.approx(100, rel=1e-3)
     assert short.fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize("weight", [1.0, 1e-7])
+def test_in_float16_no_gradient_vanishes(weight: float, clip_folder: Path) -> None:
+    pictures = torch.rand(2, 3, 40, 48, generator=generator(1))
+    slopes = []
+    for name in ("float32", "float16"):
+        scorer = load_huggingface(clip_folder, dtype=name)
+        assert scorer.model.dtype == getattr(torch, name)
+        seen = pictures.clone().requires_grad_()
+        embeddings = scorer.encode_image(seen)
+        assert embeddings.dtype == torch.float32
+        (embeddings @ scorer.encode_text(["a red fox"]).T).sum().mul(weight).backward()
+        slopes.append(seen.grad)
+    assert F.cosine_similarity(*(slope.flatten() for slope in slopes), dim=0) > 0.999
+    assert slopes[1].norm() / slopes[0].norm() == pytest.approx(1, abs=0.01)
 
 
 def test_attention_is_plain_for_few_tokens_and_fused_for_many(tmp_path: Path) -> None:

@@ -96,5 +96,5 @@ def test_float32_and_other_devices_need_no_probe(monkeypatch: pytest.MonkeyPatch
 
 
 def test_unknown_dtype() -> None:
-    with pytest.raises(ValueError, match="expected auto, float32 or bfloat16"):
+    with pytest.raises(ValueError, match="expected auto, float32, bfloat16 or float16"):
         precision.resolve_dtype("float8", CPU)

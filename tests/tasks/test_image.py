@@ -196,6 +196,42 @@ def test_several_scorers_guide_together(here: Path, towers: list[str], capsys: p
     assert image("--resume", "run", "--quiet") == 0
 
 
+def test_scorers_have_weights_and_join_later(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
+    options = ["a red fox", *QUICK, "--scorer", towers[1], "--scorer", towers[3], "--judge", "none", "--quiet"]
+    late = ["--scorer-weight", "3", "--scorer-weight", "1", "--scorer-start", "0", "--scorer-start", "0.5"]
+    assert image(*options, *late, "--out", "late") == 0
+    assert image(*options, *late[:4], "--out", "both") == 0
+    late_terms, terms = ([line["terms"] for line in log(here / name)] for name in ("late", "both"))
+    joined = [float(np.sum(line["match 2"])) > 0 for line in late_terms]
+    assert joined == [False] * 6 + [True] * 6
+    # The same picture in the first step, where alone a scorer counts for all, and beside the other for 3 of 4.
+    assert np.sum(terms[0]["match"]) == pytest.approx(0.75 * np.sum(late_terms[0]["match"]), rel=1e-4)
+    assert image("--resume", "late", "--quiet") == 0
+    capsys.readouterr()
+    for wrong, reason in (
+        (["--scorer-weight", "1"], "once for each of 2 --scorer"),
+        (["--scorer-weight", "1", "--scorer-weight", "0"], "--scorer-weight must be above 0"),
+        (["--scorer-start", "0.5", "--scorer-start", "0"], "--scorer-start must be 0 for the first"),
+    ):
+        assert image(*options, *wrong) == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_checkpoints_take_a_small_share_of_the_time(here: Path, towers: list[str], monkeypatch: pytest.MonkeyPatch):
+    def saves(share: float) -> int:
+        made: list[int] = []
+        save = Run.save
+        with monkeypatch.context() as patch:
+            patch.setattr(drawing, "CHECKPOINT_SECONDS", 0.0)
+            patch.setattr(drawing, "SAVING", share)
+            patch.setattr(Run, "save", lambda run, state: (made.append(1), save(run, state)))
+            assert image(PROMPT, *QUICK, *towers, "--quiet", "--out", f"share {share}") == 0
+        return len(made)
+
+    assert saves(1e9) == 12 + 1
+    assert saves(1e-9) == 1 + 1
+
+
 def test_starts_from_a_picture(here: Path, towers: list[str]):
     ramp = np.linspace(0, 255, 40 * 24 * 3).reshape(24, 40, 3).astype(np.uint8)
     Picture.fromarray(ramp).save(here / "start.png")

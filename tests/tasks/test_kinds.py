@@ -18,6 +18,7 @@ from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.editing import Edit
 from clipopt.tasks.kinds import ANY_SIZE, GRIDS, SUITS, VECTORS, Param, parse_palette
 from clipopt.tasks.planner import Plan
+from clipopt.types import generator
 
 PROMPT = "a red apple"
 QUICK = ["--crops", "2", "--device", "cpu", "--quiet", "--judge", "none"]
@@ -95,6 +96,52 @@ def test_strokes_become_files_of_curves(here: Path, towers: list[str], capsys: p
     assert len(drawn.findall("{*}path")) > 8
 
 
+@pytest.mark.parametrize("param", VECTORS)
+def test_transparent_drawings_have_an_alpha_channel(param: Param, here: Path, towers: list[str]):
+    options = [PROMPT, *QUICK, *towers[:2], "--param", param, "--size", "24x16", "--steps", "3", "--transparent"]
+    assert image(*options, "--seeds", "2", "--render-size", "90x60", "--out", "run") == 0
+    with Picture.open(here / "run" / "cutout-01.png") as picture:
+        assert (picture.mode, picture.size) == ("RGBA", (90, 60))
+        layers = np.asarray(picture).astype(float) / 255
+    assert layers[..., 3].min() < 0.5 < layers[..., 3].max()
+    assert ElementTree.parse(here / "run" / "result-01.svg").getroot().find("{*}rect") is None
+    on_white = layers[..., :3] * layers[..., 3:] + 1 - layers[..., 3:]
+    assert abs(on_white - pixels(here / "run" / "result-01.png") / 255).max() < 0.02
+    assert image("--resume", "run", "--quiet") == 0
+
+
+def test_transparent_drawings_lie_on_another_ground_in_each_step():
+    plan = Plan(18, 12, "strokes", steps=4, crops=2, transparent=True)
+    made = Drawing(plan, [Item({"a red fox": 1.0}, 3, ""), Item({"a red fox": 1.0}, 4, "")], ToyScorer())
+    seen = [made.scene(step).detach() for step in (0, 0, 1, None)]
+    assert torch.equal(seen[0], seen[1])
+    assert (seen[0] - seen[2]).abs().mean() > 0.05
+    assert not torch.allclose(seen[0][0] - seen[3][0], seen[0][1] - seen[3][1], atol=0.05)
+    sum(term.sum() for term in made.loss(0, generator(0)).values()).backward()
+    assert made.image.ground.grad is None
+    assert made.image.opacity.grad.abs().max() > 0
+
+
+def test_resolutions_open_one_after_another():
+    plan = Plan(32, 32, "pyramid", steps=8, crops=2, low_first=0.5)
+    made = Drawing(plan, [Item({"a red fox": 1.0}, 3, "")], ToyScorer())
+    before, moved = [level.detach().clone() for level in made.image.levels], []
+    for _ in made.draw():
+        levels = zip(made.image.levels, before, strict=True)
+        moved.append([not torch.equal(level.detach(), start) for level, start in levels])
+    assert moved[0] == [True, False, False, False]
+    assert moved[2] == [True, True, False, False]
+    assert moved[4] == moved[-1] == [True] * 4
+    half, whole = (Drawing(plan, [Item({"a red fox": 1.0}, 3, "")], ToyScorer()) for _ in range(2))
+    for step, _ in half.draw():
+        if step.index == 1:
+            break
+    whole.load_state(half.state())
+    for _ in whole.draw(2):
+        pass
+    assert torch.equal(whole.pictures(), made.pictures())
+
+
 def test_pixel_art_has_the_colours_of_its_palette(here: Path, towers: list[str]):
     options = [PROMPT, *QUICK, *towers[:2], "--param", "palette", "--size", "64", "--steps", "3", "--out", "run"]
     assert image(*options, "--palette", "gameboy") == 0
@@ -122,6 +169,8 @@ def test_palettes():
         ["--param", "fourier", "--render-size", "64", "--tile"],
         ["--param", "siren", "--render-size", "0"],
         ["--palette", "pink"],
+        ["--param", "pixels", "--low-first", "0.5"],
+        ["--param", "palette", "--transparent"],
     ],
 )
 def test_what_does_not_go_together(options: list[str], here: Path, towers: list[str], capsys: pytest.CaptureFixture):

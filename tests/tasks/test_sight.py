@@ -1,4 +1,4 @@
-"""What else a run can ask for: other views, no lettering, symmetry."""
+"""What else a run can ask for: other views, no lettering."""
 
 import json
 from dataclasses import replace
@@ -25,15 +25,6 @@ def terms(plan: Plan, prompt: dict, init: torch.Tensor, step: int = 0) -> dict[s
 
 def noise(*key: int) -> torch.Tensor:
     return torch.rand(1, 3, 14, 20, generator=generator(*key))
-
-
-def test_symmetry_is_a_term_of_its_own():
-    lopsided = noise(1)
-    even = (lopsided + lopsided.flip(-1)) / 2
-    plan = replace(PLAN, symmetry=3.0)
-    assert terms(plan, {"a fox": 1.0}, even)["symmetry"] == pytest.approx(0, abs=1e-6)
-    assert terms(plan, {"a fox": 1.0}, lopsided)["symmetry"] > 0.1
-    assert "symmetry" not in terms(PLAN, {"a fox": 1.0}, lopsided)
 
 
 def test_lettering_repels_beside_texts_and_pictures():
@@ -63,10 +54,10 @@ def test_overviews_come_first_and_details_later():
 
 def test_on_the_command_line(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
     options = ["a fox", *towers[:2], "--judge", "none", "--size", "24", "--steps", "3", "--crops", "4", "--quiet"]
-    extras = ["--cutouts", "overview", "--symmetry", "2", "--text-off", "0.1", "--out", "run"]
+    extras = ["--cutouts", "overview", "--text-off", "0.1", "--out", "run"]
     assert main(["image", *options, *extras]) == 0
     line = json.loads((here / "run" / "steps.jsonl").read_text().splitlines()[0])
-    assert line["terms"].keys() == {"match", "smooth", "symmetry"}
+    assert line["terms"].keys() == {"match", "smooth"}
     assert main(["image", "--resume", "run", "--quiet"]) == 0
     capsys.readouterr()
     for wrong in (["--cutouts", "overview", "--crops", "1"], ["--symmetry", "-1"], ["--cutouts", "overview", "--tile"]):

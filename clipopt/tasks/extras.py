@@ -1,0 +1,136 @@
+"""What pictures should be beside what the prompt says: terms of the loss that a user can ask for."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipopt import files, losses
+from clipopt.likeness import Likeness
+from clipopt.losses import Aesthetic, load_aesthetic
+from clipopt.params.palette import fixed_colours
+from clipopt.scorers import Scorer
+from clipopt.tasks.kinds import parse_palette
+from clipopt.tasks.sight import resize
+from clipopt.types import Images
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What the pictures should be beside what the prompt says. Each is a term of the loss, in the log and report."""
+
+    symmetry: float = 0.0
+    """Weight of the difference between left and right; 10 is much."""
+    saturation: float = 0.0
+    """How much more colourful, or below 0 paler; 0.3 is much."""
+    border: float = 0.0
+    """Weight of what is in the outer tenth beside one plain colour; 10 is much."""
+    few_colours: float = 0.0
+    """How much every pixel is pulled to a colour of --palette, which must then be a name or colours; 10 is much. Softer
+    than --param palette, and with any other."""
+    edges: Path | None = None
+    """A picture whose outlines those of the result shall follow."""
+    edge_weight: float = 0.5
+    """How much; 2 is much."""
+    likeness: float = 0.0
+    """How much the scorer shall go on seeing in the picture what it sees in --init, stage by stage where it tells; 1
+    is much. --keep compares pixels instead."""
+    aesthetic: str | None = None
+    """A head that guesses how people like a picture: a file, or OWNER/MODEL/FILE on the Hugging Face hub. It reads the
+    embeddings of the model that it was trained on, which must be the first --scorer."""
+    aesthetic_weight: float = 0.02
+    """How much."""
+
+    def load(self, scorer: Scorer, palette: str, *, has_init: bool) -> "Penalties":
+        """Everything that is named here, checked and in memory.
+
+        Raises:
+            ValueError: a number is out of its range, a file cannot be read, or something does not go together.
+        """
+        for name, value in vars(self).items():
+            if isinstance(value, float | int) and not (math.isfinite(value) and (value >= 0 or name == "saturation")):
+                raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {value}")
+        if self.likeness and not has_init:
+            raise ValueError("--likeness speaks of a picture: give it with --init FILE")
+        colours = parse_palette(palette) if self.few_colours else None
+        if isinstance(colours, int):
+            raise ValueError(f"--few-colours needs a --palette by name or of colours, got {palette} to be learned")
+        if isinstance(colours, str):
+            colours = fixed_colours(colours)
+        edges = None if self.edges is None else files.load_image(self.edges)
+        head = None if self.aesthetic is None else load_aesthetic(self.aesthetic)
+        if head is not None:
+            with torch.no_grad():
+                head(scorer.encode_image(torch.full((1, 3, 8, 8), 0.5, device=_device(scorer))))
+        return Penalties(self, scorer, colours, edges, head)
+
+    def fingerprints(self) -> dict[str, str]:
+        """What the files hold, in short."""
+        paths = {
+            "edges": self.edges,
+            "aesthetic": None if self.aesthetic is None else Path(self.aesthetic).expanduser(),
+        }
+        read = {name: path for name, path in paths.items() if path is not None and path.is_file()}
+        return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in read.items()}
+
+    def as_config(self) -> dict[str, Any]:
+        """The settings as config.json keeps them, from which `from_config` makes them again."""
+        aesthetic = self.aesthetic
+        if aesthetic is not None and Path(aesthetic).expanduser().is_file():
+            aesthetic = str(Path(aesthetic).expanduser().absolute())
+        return vars(self) | {"edges": self.edges and self.edges.absolute(), "aesthetic": aesthetic}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Extras":
+        """The settings that `as_config` wrote."""
+        return cls(**{**config, "edges": config["edges"] and Path(config["edges"])})
+
+
+class Penalties:
+    """The terms that `Extras` ask for, of pictures of any size."""
+
+    def __init__(
+        self, extras: Extras, scorer: Scorer, colours: Tensor | None, edges: Images | None, head: Aesthetic | None
+    ) -> None:
+        self.extras, self.scorer = extras, scorer
+        self._colours, self._edges, self._head = colours, edges, head
+        self._size: tuple[int, ...] = ()
+
+    def __call__(self, images: Images, given: Images | None) -> dict[str, Tensor]:
+        """The weighted terms, each of shape (items,); `given` is the picture that they began as."""
+        e, terms = self.extras, {}
+        if images.shape[-2:] != self._size:
+            self._enter(images, given)
+        if e.symmetry:
+            terms["symmetry"] = e.symmetry * losses.symmetry(images)
+        if e.saturation:
+            terms["saturation"] = -e.saturation * losses.saturation(images)
+        if e.border:
+            terms["border"] = e.border * losses.border(images)
+        if self._colours is not None:
+            terms["few colours"] = e.few_colours * losses.palette(images, self._colours)
+        if self._edges is not None:
+            terms["edges"] = e.edge_weight * losses.edges(images, self._map)
+        if self._likeness is not None:
+            terms["likeness"] = e.likeness * self._likeness(images)
+        if self._head is not None:
+            terms["aesthetic"] = e.aesthetic_weight * self._head.penalty(self.scorer.encode_image(images))
+        return terms
+
+    def _enter(self, images: Images, given: Images | None) -> None:
+        """Make what has the resolution of the pictures."""
+        size = (images.shape[-2], images.shape[-1])
+        self._size = size
+        if self._edges is not None:
+            self._map = losses.edge_strength(resize(self._edges, size)).to(images)
+        asked = self.extras.likeness and given is not None
+        self._likeness = Likeness(self.scorer, given.to(images)) if asked and given is not None else None
+
+
+def _device(scorer: Scorer) -> torch.device:
+    return scorer.encode_text(["a picture"]).device

@@ -1,0 +1,104 @@
+"""Settings by the kind of scorer, for no single one serves all; docs/recipes.md says how they were found."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from clipopt.tasks.checks import require_positive
+from clipopt.tasks.kinds import SUITS, Param
+from clipopt.tasks.sight import Cutouts
+
+Kind = Literal["robust", "plain"]
+
+SETTLED = ("param", "steps", "lr", "crops", "smooth", "cutouts", "text_off")
+"""The settings that are found for a scorer where they are not given."""
+MARKS = ("fare", "tecoa", "clipag", "robust", "advers")
+"""What the names of robust models have in them."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What `clipopt image` does unless told otherwise.
+
+    Attributes:
+        param: What is learned.
+        crops: Views of an item in a step.
+        smooth: Weight of the total variation.
+        cutouts: Which views.
+        text_off: How much lettering repels.
+    """
+
+    param: Param
+    crops: int
+    smooth: float = 0.5
+    cutouts: Cutouts = "crops"
+    text_off: float = 0.0
+
+
+SMALL: dict[Kind, Preset] = {"robust": Preset("pyramid", 6), "plain": Preset("fourier", 8)}
+"""For the scorers in the package and those of `clipopt train`: measured."""
+REAL: dict[Kind, Preset] = {
+    "robust": Preset("pixels", 32),
+    "plain": Preset("fourier", 32, cutouts="overview", text_off=0.1),
+}
+"""For real models: as published.
+
+Reference:
+    Robust: Ganz and Elad, "CLIPAG" (2023), arXiv:2306.16805. Plain: the spectrum of Epstein, "aphantasia" (2021), the
+    views of Crowson and Letts, "Disco Diffusion" (2022), the repelled lettering of White, "pixray" (2021).
+"""
+
+
+def is_small(spec: str) -> bool:
+    """Whether a scorer is in the package or of `clipopt train`."""
+    return spec.startswith("embedded") or (spec.endswith(".safetensors") and not spec.startswith("open_clip:"))
+
+
+def kind_of(spec: str) -> Kind:
+    """Whether a scorer's gradient draws things ("robust") or texture ("plain"), by its name.
+
+    The small scorers are robust unless their name says that they are plain; real models are plain unless it says that
+    they were trained against perturbed pictures.
+    """
+    name = spec.lower()
+    if is_small(spec):
+        return "plain" if "plain" in name.rpartition("/")[2] else "robust"
+    return "robust" if any(mark in name for mark in MARKS) else "plain"
+
+
+def settle(spec: str, kind: Literal["auto"] | Kind, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `SETTLED`: as given, and where None is given, as suits the scorer `spec` and what is learned.
+
+    Args:
+        spec: Of the scorer that guides.
+        kind: Which it is; "auto" goes by its name.
+        given: A value or None for each of `SETTLED`; what is left out counts as None.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+    preset = (SMALL if is_small(spec) else REAL)[kind_of(spec) if kind == "auto" else kind]
+    settled = vars(preset) | {name: value for name, value in given.items() if value is not None}
+    steps, lr = SUITS[settled["param"]]
+    settled = {"steps": steps, "lr": lr} | settled
+    require_positive(steps=settled["steps"], lr=settled["lr"], crops=settled["crops"])
+    for name in ("smooth", "text_off"):
+        if not (math.isfinite(settled[name]) and settled[name] >= 0):
+            raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {settled[name]}")
+    return settled
+
+
+def check_guides(scorers: Sequence[str], weights: Sequence[float | int], starts: Sequence[float | int]) -> None:
+    """Check how much several scorers count, and at which part of the run they join.
+
+    Raises:
+        ValueError: there is not one number for each, or one is out of its range.
+    """
+    for name, given in (("weight", weights), ("start", starts)):
+        if given and len(given) != len(scorers):
+            raise ValueError(f"--scorer-{name}: give it once for each of {len(scorers)} --scorer, got {len(given)}")
+    if not all(math.isfinite(weight) and weight > 0 for weight in weights):
+        raise ValueError(f"--scorer-weight must be above 0, got {', '.join(map(str, weights))}")
+    if starts and not (starts[0] == 0 and all(0 <= start < 1 for start in starts)):
+        raise ValueError(f"--scorer-start must be 0 for the first, and below 1, got {', '.join(map(str, starts))}")

@@ -1,0 +1,76 @@
+"""Settings by the kind of scorer: which one is taken, and who overrides it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clipopt.cli import main
+from clipopt.tasks.presets import REAL, SETTLED, SMALL, kind_of, settle
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "table"),
+    [
+        ("embedded", "robust", SMALL),
+        ("embedded-plain", "plain", SMALL),
+        ("plain/mine.safetensors", "robust", SMALL),
+        ("models/my-plain.safetensors", "plain", SMALL),
+        ("openai/clip-vit-base-patch32", "plain", REAL),
+        ("google/siglip2-base-patch16-naflex", "plain", REAL),
+        ("open_clip:ViT-B-32/laion2b_s34b_b79k", "plain", REAL),
+        ("open_clip:ViT-B-32/embedded.safetensors", "plain", REAL),
+        ("hf-hub:chs20/fare2-clip", "robust", REAL),
+        ("hf-hub:chs20/tecoa2-clip", "robust", REAL),
+        ("open_clip:ViT-B-32/CLIPAG.pt", "robust", REAL),
+    ],
+)
+def test_the_name_tells_the_kind(spec, kind, table):
+    assert kind_of(spec) == kind
+    settled = settle(spec, "auto", {})
+    assert settled.keys() == set(SETTLED)
+    assert vars(table[kind]).items() <= settled.items()
+
+
+def test_robust_scorers_start_from_near_grey_and_plain_ones_get_a_prior_and_many_views():
+    assert {SMALL["robust"].param, REAL["robust"].param} <= {"pyramid", "pixels"}
+    assert SMALL["plain"].param == REAL["plain"].param == "fourier"
+    assert min(REAL["plain"].crops, REAL["robust"].crops) >= 32
+    assert all(preset.smooth > 0 for preset in (*SMALL.values(), *REAL.values()))
+
+
+def test_a_person_knows_better():
+    assert settle("./clip", "robust", {})["param"] == "pixels"
+    assert settle("embedded", "plain", {})["param"] == "fourier"
+    given = {"param": "palette", "crops": 5, "smooth": 0.0, "lr": 0.2, "steps": None}
+    settled = settle("./clip", "auto", given)
+    assert (settled["param"], settled["crops"], settled["smooth"], settled["lr"]) == ("palette", 5, 0.0, 0.2)
+    assert settled["steps"] == settle("embedded", "auto", {"param": "palette"})["steps"]
+    assert settled["cutouts"] == "overview"
+
+
+@pytest.mark.parametrize("wrong", [{"crops": 0}, {"smooth": -1.0}, {"text_off": float("nan")}, {"lr": 0.0}])
+def test_wrong_values_are_named(wrong):
+    with pytest.raises(ValueError, match=f"--{next(iter(wrong)).replace('_', '-')} must be"):
+        settle("embedded", "auto", wrong)
+
+
+def test_dry_run_and_config_say_what_was_taken(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
+    options = ["a fox", *towers[:2], "--judge", "none", "--size", "16", "--steps", "2", "--quiet"]
+    assert main(["image", *options, "--preset", "plain", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "preset  plain" in said
+    assert "fourier, 8 crops" in said
+    assert main(["image", *options, "--preset", "plain", "--crops", "3", "--out", "run"]) == 0
+    config = json.loads((here / "run" / "config.json").read_text())["config"]
+    assert {name: config[name] for name in SETTLED} == settle("embedded", "plain", {"crops": 3, "steps": 2})
+    assert main(["image", "--resume", "run", "--quiet"]) == 0
+
+
+def test_help_teaches_the_presets(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        main(["image", "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for kind in ("robust", "plain"):
+        for preset in (SMALL[kind], REAL[kind]):
+            assert f"--param {preset.param} --crops {preset.crops}" in said
