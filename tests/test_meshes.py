@@ -43,7 +43,7 @@ def test_a_texture_survives_and_looks_like_the_colours_it_was_baked_from(tmp_pat
     assert difference.mean() < 2 / 255
     assert difference.max() < 0.1
     if suffix == ".obj":
-        assert "map_Kd a.png" in (tmp_path / "a.mtl").read_text()
+        assert "map_Kd a-texture.png" in (tmp_path / "a.mtl").read_text()
 
 
 def test_stl_keeps_the_shape(tmp_path):
