@@ -7,6 +7,8 @@ shape, look = AdamUniform(surface.shape.parameters(), 0.02), Adam(surface.look.p
 A shape begins at the mesh it is given, exactly, and keeps its faces.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -171,25 +173,27 @@ class VertexColors(nn.Module):
 
     Args:
         start: The mesh to begin with.
-        smooth: As of `LargeSteps`, for the logits of the colours: a step paints a patch and not a dot. 0: each vertex
-            by itself.
+        spreads: The logits are a sum of layers; a step in one of them spreads over the neighbours as in `LargeSteps`.
+            So patches of all sizes are painted together. (0,): each vertex by itself.
 
     Raises:
-        ValueError: If `smooth` is negative.
+        ValueError: If there is no layer, or if a spread is negative.
     """
 
-    def __init__(self, start: Mesh, *, smooth: float = 0.0) -> None:
+    def __init__(self, start: Mesh, *, spreads: Sequence[float] = (0.0,)) -> None:
         super().__init__()
-        if smooth < 0:
-            raise ValueError(f"smooth must be 0 or more, got {smooth}; 2 gives soft patches")
+        if not spreads or min(spreads) < 0:
+            raise ValueError(f"expected spreads of 0 or more, got {tuple(spreads)}; (0, 3, 30) paints patches and dots")
         colors = torch.full_like(start.vertices, _GREY) if start.colors is None else start.colors
-        self._spread = _Spread(start.edges, smooth)
-        logits = torch.logit(colors.detach().clamp(_MARGIN, 1 - _MARGIN))
-        self.logits = nn.Parameter(self._spread.inverse(logits) if smooth else logits)
+        self._spreads = [_Spread(start.edges, spread) for spread in spreads]
+        layers = torch.zeros(len(spreads), *start.vertices.shape).to(start.vertices)
+        layers[0] = self._spreads[0].inverse(torch.logit(colors.detach().clamp(_MARGIN, 1 - _MARGIN)))
+        self.layers = nn.Parameter(layers)
 
     def forward(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The colours of the vertices, shape (v, 3)."""
-        return torch.sigmoid(self._spread(self.logits)), None, None
+        each = [spread(layer) for spread, layer in zip(self._spreads, self.layers, strict=True)]
+        return torch.sigmoid(torch.stack(each).sum(0)), None, None
 
 
 class Texture(nn.Module):

@@ -101,11 +101,17 @@ def render(report: Report) -> str:
     return template.render(
         report=report, charts=[chart for chart in charts if chart.lines], video=video, script=script, digest=digest,
         width=WIDTH, height=HEIGHT, left=LEFT, right=RIGHT, top=TOP, bottom=BOTTOM, shown=shown,
+        number=_number,
     )  # fmt: skip
 
 
 def _resource(name: str) -> str:
     return resources("clipopt.record").joinpath(name).read_text(encoding="utf-8")
+
+
+def _number(value: float | int | None) -> str:
+    """Three decimals, and none of a whole number such as a step."""
+    return "none" if value is None else f"{value:.0f}" if value == round(value) else f"{value:.3f}"
 
 
 def shown(value: object) -> str:

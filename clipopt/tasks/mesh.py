@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from clipopt import meshes
 from clipopt.geometry.mesh import Mesh
 from clipopt.record import Run, check_out
@@ -180,9 +182,10 @@ class Solid:
         fingerprints = {f"scorer {i}" if i else "scorer": scorer.fingerprint for i, scorer in enumerate(scorers)}
         fingerprints |= {} if judge is None else {"judge": judge.fingerprint}
         fingerprints |= {} if given is None else {"mesh": hashlib.sha256(Path(self.mesh).read_bytes()).hexdigest()[:12]}
-        items = [
-            Item({**prompt}, self.seed + i, self._label(prompt, i)) for prompt in prompts for i in range(self.seeds)
-        ]
+        items = []
+        for prompt in prompts:
+            asked: dict[str | Tensor, float] = dict(prompt.items())
+            items += [Item(asked, self.seed + i, self._label(prompt, i)) for i in range(self.seeds)]
         sculpting = Sculpting(
             plan, items, start, scorers, judge=judge, sided=sided, instead=instead, was=self.was, device=device
         )

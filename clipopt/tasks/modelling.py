@@ -26,7 +26,7 @@ class Modelling:
         lr_color: Learning rate of the colours, likewise.
         faces: Number of triangles to remesh to at equal intervals, the first at the start; none: as they are given.
         spread: How far a step spreads over the vertices, as of `LargeSteps`.
-        spread_color: Likewise for their colours.
+        spread_color: Likewise for their colours, of each layer.
         relief: Largest height of `NormalField`, metres.
         texture: Side of the texture in texels.
         laplacian: Weight of the vertices' distance to the middle of their neighbours.
@@ -47,7 +47,7 @@ class Modelling:
     lr_color: float = 0.1
     faces: tuple[int, ...] = (1280, 2560, 5120)
     spread: float = 10.0
-    spread_color: float = 2.0
+    spread_color: tuple[float, ...] = (0.0, 3.0, 30.0)
     relief: float = 0.1
     texture: int = 512
     laplacian: float = 0.0
@@ -75,7 +75,7 @@ class Modelling:
         }
         if self.look == "none":
             return params.Surface(start, shapes[self.shape](start), params.GivenLook(start))
-        colors = partial(params.VertexColors, smooth=self.spread_color)
+        colors = partial(params.VertexColors, spreads=self.spread_color)
         look = colors(start) if self.look == "vertex" else params.Texture(start, size=self.texture)
         return params.Surface(start, shapes[self.shape](start), look)
 
