@@ -116,6 +116,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.train import Train
 
             return _settings(Train, command, arguments)
+        case "eval" if arguments[:1] == ["mesh"]:
+            from clipopt.tasks.evaluate_mesh import EvaluateMesh
+
+            return _settings(EvaluateMesh, command, arguments)
         case "eval":
             from clipopt.tasks.evaluate import Evaluate
 

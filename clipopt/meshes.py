@@ -35,8 +35,6 @@ def primitive(name: str, faces: int = 1280) -> Mesh:
     Raises:
         ValueError: another name than those in `PRIMITIVES`, or fewer than 20 faces.
     """
-    import trimesh
-
     if name not in PRIMITIVES:
         raise ValueError(f"expected a shape of {', '.join(PRIMITIVES)}, got {name!r}")
     if faces < 20:
@@ -45,6 +43,8 @@ def primitive(name: str, faces: int = 1280) -> Mesh:
         subdivisions = round(math.log(faces / 20, 4))
         exact = icosphere(subdivisions)
         return exact if len(exact.faces) == faces else with_faces(exact, faces)
+    import trimesh
+
     match name:
         case "cube":
             shape = trimesh.creation.box((1.0, 1.0, 1.0))

@@ -197,9 +197,7 @@ class Solid:
             return None, []
         if not Path(self.mesh).exists():
             known = ", ".join(meshes.PRIMITIVES)
-            raise ValueError(
-                f"--mesh must be {known} or a mesh file (GLB, OBJ, PLY, STL), got no such file: {self.mesh}"
-            )
+            raise ValueError(f"--mesh must be {known}, or a file (GLB, OBJ, PLY, STL); there is no file {self.mesh}")
         start, changes = meshes.load_mesh(self.mesh)
         look = self.look or MODES[self.mode or "deform"].look
         if start.texture is not None and (look == "vertex" or self.remesh or self.faces):
@@ -222,7 +220,7 @@ class Solid:
         if plan.look == "texture":
             remesh = remesh if self.remesh is not None else 0
         faces = self.faces if self.faces is not None else FACES if given is None else len(given.faces)
-        if not 20 <= faces <= 2_000_000:
+        if (given is None or self.faces is not None) and not 20 <= faces <= 2_000_000:
             raise ValueError(f"--faces must lie in 20 to 2000000, got {faces}")
         if not 0 <= remesh <= 20:
             raise ValueError(f"--remesh must lie in 0 to 20, got {remesh}")

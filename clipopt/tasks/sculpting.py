@@ -92,8 +92,7 @@ class Sculpting:
         if plan.faces and len(start.faces) != plan.faces[0]:
             self._base = with_faces(self._base, plan.faces[0])
         self.begin(0, [self._base] * len(items))
-        meshes = self.meshes()
-        self.best = Best(meshes, self.score(meshes), torch.zeros(len(items), dtype=torch.long))
+        self._restart(0)
 
     def begin(self, stage: int, starts: Sequence[Mesh]) -> None:
         """Make what is learned anew, from one mesh for each item."""
@@ -105,6 +104,11 @@ class Sculpting:
         if looks:
             groups.append({"params": looks, "lr": plan.lr_color, "uniform": False})
         self.optimizer = AdamUniform(groups, betas=_BETAS)
+
+    def _restart(self, step: int) -> None:
+        """The best so far are the meshes as they are: a result has the triangles of the last stage."""
+        meshes = self.meshes()
+        self.best = Best(meshes, self.score(meshes), torch.full((len(self.items),), step))
 
     def loss(self, step: int, rng: Generator) -> dict[str, Tensor]:
         """The weighted terms of one step, each of shape (items,)."""
@@ -165,6 +169,7 @@ class Sculpting:
                 continue
             if stage > self.stage:
                 self.begin(stage, [_fitted(with_faces(mesh, self.plan.faces[stage])) for mesh in self.meshes()])
+                self._restart(first)
             for step in self.steps(max(start, first), last):
                 done = step.index + 1
                 yield step, self.look(done) if done % self.look_every == 0 or done == self.plan.steps else {}
