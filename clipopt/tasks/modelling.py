@@ -33,30 +33,28 @@ class Modelling:
         normals: Weight of the angle between neighbouring faces.
         edges: Weight of how unequal the edges are.
         identity: Weight of the Jacobians' distance to the identity.
-        textureless: Share of the views that are grey in the first half of the run.
-        views: The views of an item in a step.
+        views: The views of an item in a step; their share of grey ones is that of the first half of the run.
         noise: Standard deviation of the noise on each view.
         memory: Bytes that the history of all views may take.
     """
 
     shape: Shape = "large-steps"
     look: Look = "vertex"
-    steps: int = 200
+    steps: int = 240
     seed: int = 0
-    lr: float = 0.05
-    lr_color: float = 0.1
+    lr: float = 0.2
+    lr_color: float = 0.2
     faces: tuple[int, ...] = (1280, 2560, 5120)
     spread: float = 10.0
-    spread_color: tuple[float, ...] = (0.0, 3.0, 30.0)
+    spread_color: tuple[float, ...] = (0.3, 5.0, 50.0)
     relief: float = 0.1
     texture: int = 512
     laplacian: float = 0.0
     normals: float = 0.0
     edges: float = 0.0
     identity: float = 0.0
-    textureless: float = 0.5
-    views: Views = field(default_factory=Views)
-    noise: float = 0.05
+    views: Views = field(default_factory=partial(Views, textureless=0.5))
+    noise: float = 0.02
     memory: float = 1e9
 
     def spans(self) -> list[tuple[int, int]]:

@@ -113,8 +113,7 @@ class Sculpting:
     def loss(self, step: int, rng: Generator) -> dict[str, Tensor]:
         """The weighted terms of one step, each of shape (items,)."""
         plan, meshes = self.plan, [surface() for surface in self.surfaces]
-        grey = plan.textureless if 2 * step < plan.steps and plan.look != "none" else 0.0
-        views = replace(self._views, textureless=grey)
+        views = self._views if 2 * step < plan.steps else replace(self._views, textureless=0.0)
         drawn = [views.sample(m, generator(i.seed, step)) for m, i in zip(meshes, self.items, strict=True)]
         images = torch.cat([views.shoot(mesh, shot) for mesh, shot in zip(meshes, drawn, strict=True)])
         terms = self._match(images, drawn, step, rng)

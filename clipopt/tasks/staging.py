@@ -18,20 +18,20 @@ class Staging:
     """Views of each mesh in each step, from all around."""
     size: int | None = None
     """Pixels of a view's side. By default half as many again as the scorer sees, at most 224."""
-    elevation: tuple[float, float] = (-10.0, 50.0)
+    elevation: tuple[float, float] = (-5.0, 30.0)
     """Lowest and highest place of the camera over the horizon, degrees."""
-    offset: float = Views.offset
+    offset: float = 0.1
     """How far the mesh may lie off the middle of a view, in halves of its side; 0 is always in the middle."""
     backgrounds: bool = True
-    """Random backgrounds: noise, checkers, plain colours."""
+    """Random backgrounds: noise, checkers, plain colours. --no-backgrounds leaves light grey."""
     textureless: float = 0.5
     """Share of the views that show the bare shape in the first half of the run, so that colours cannot fake it."""
-    jitter: float = 45.0
+    jitter: float = 25.0
     """How far the light may stand off the camera, degrees; 0 is right at it."""
     stratified: bool = True
-    """Spread the cameras evenly around, not by chance."""
+    """Cameras spread evenly around. --no-stratified places each by chance."""
     adaptive: bool = True
-    """Keep the mesh about as large in the view, however it grows or shrinks."""
+    """Cameras that go nearer to a small mesh and away from a large one. --no-adaptive keeps them where they are."""
     view_prompts: Literal["auto", "on", "off"] = "auto"
     """Add the side to the prompt ("a red car, back view"), with a soft passage from side to side. By default where the
     scorers know these words."""
@@ -68,10 +68,11 @@ class Staging:
             elevation=(math.radians(low), math.radians(high)),
             offset=self.offset,
             backgrounds=self.backgrounds,
+            textureless=self.textureless if textured else 0.0,
             jitter=math.radians(self.jitter),
             stratified=self.stratified,
             adaptive=self.adaptive,
-            ambient=0.6 if textured else 0.4,
+            ambient=0.75 if textured else 0.4,
         )
 
     def sided(self, scorers: list[Scorer]) -> bool:

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -17,11 +18,18 @@ import trimesh
 from PIL import Image as Picture
 
 from clipopt import meshes
-from clipopt.cli import main
+from clipopt.cli import _settings, main
 from clipopt.geometry.mesh import Mesh, icosphere
 from clipopt.record import Run
+from clipopt.render.views import Views
+from clipopt.scorers import load_scorer
 from clipopt.tasks import sculpting, solids
+from clipopt.tasks.mesh import Solid
+from clipopt.tasks.modelling import Modelling
+from clipopt.tasks.sculpting import Sculpting
+from clipopt.tasks.sight import Item
 from clipopt.tasks.solids import around, shown
+from clipopt.types import generator
 
 QUICK = ["--steps", "4", "--faces", "320", "--remesh", "1", "--views", "2", "--size", "24", "--device", "cpu"]
 
@@ -306,3 +314,38 @@ def test_views_have_the_words_of_their_side(here: Path, towers: list[str], capsy
     assert log(here / "sided")[0]["loss"] != log(here / "plain")[0]["loss"]
     assert mesh("a red apple", *options, "--view-prompts", "on", "--out", "said") == 0
     assert '"view"' in capsys.readouterr().err
+
+
+SWITCHES = [
+    ["--no-backgrounds"], ["--offset", "0"], ["--jitter", "0"], ["--no-stratified"], ["--textureless", "0"],
+    ["--elevation", "0", "0"],
+]  # fmt: skip
+
+
+def test_each_guard_against_cheating_can_be_switched_off(towers: list[str]):
+    """The first loss is another with each of them; `--no-adaptive` shows where the mesh grows."""
+    scorer = load_scorer(towers[1])
+
+    def first(*options: str) -> float:
+        settings = _settings(Solid, "mesh", ["a red apple", *options])
+        views = replace(settings.staging.make(scorer, textured=True), count=4)
+        plan = Modelling(faces=(), views=views)
+        ball = icosphere(2)
+        start = Mesh(1.5 * ball.vertices, ball.faces, (ball.vertices + 1) / 2)
+        sculpting = Sculpting(plan, [Item({"a red apple": 1.0}, 0, "")], start, [scorer])
+        return float(sculpting.loss(0, generator(0))["match"])
+
+    losses = [first(), first("--no-adaptive"), *(first(*switch) for switch in SWITCHES)]
+    assert first() == losses[0]
+    assert len(set(losses)) == len(losses)
+
+
+def test_bare_shapes_are_shown_in_the_first_half_only(towers: list[str]):
+    """Grey views say nothing to the colours: with nothing else to see, only the second half paints."""
+    scorer = load_scorer(towers[1])
+    plan = Modelling(steps=4, faces=(), views=Views(count=2, size=16, textureless=1.0), noise=0.0)
+    sculpting = Sculpting(plan, [Item({"a red apple": 1.0}, 0, "")], icosphere(2), [scorer])
+    painted = []
+    for _ in sculpting.draw():
+        painted.append(float((sculpting.meshes()[0].colors - 0.7).abs().max()))
+    assert painted[1] < 1e-4 < 1e-2 < painted[2]
