@@ -156,7 +156,7 @@ def _results(summary: Mapping[str, Any], best: Images, solids: Sequence[Mesh]) -
     """The best of each item; of many items one sheet."""
     labels, scores = summary["items"], summary["scores"]
     known = [name for name in ("score", "judge") if name in scores]
-    details = [" · ".join(f"{name} {_three(scores[name][i])}" for name in known) for i in range(len(labels))]
+    details = [" · ".join(_detail(scores, name, i) for name in known) for i in range(len(labels))]
     if len(labels) > MANY:
         return [Picture("the best of each item", files.jpeg(files.sheet(best, labels, columns=6, cell=240)))]
     names = labels if len(labels) > 1 else ["best step"]
@@ -165,6 +165,12 @@ def _results(summary: Mapping[str, Any], best: Images, solids: Sequence[Mesh]) -
         Picture(name, files.jpeg(image[None], longest=768 if len(labels) == 1 else 512), detail, shape)
         for name, image, detail, shape in zip(names, best, details, turning or [None] * len(names), strict=True)
     ]
+
+
+def _detail(scores: Mapping[str, Sequence[float | None]], name: str, item: int) -> str:
+    """A score, and where it stands among those of real pictures."""
+    rank = scores.get(f"{name} percentile", [None] * (item + 1))[item]
+    return f"{name} {_three(scores[name][item])}" + ("" if rank is None else f" (real pictures: above {rank:.0f} %)")
 
 
 def _three(value: float | None) -> str:

@@ -206,6 +206,7 @@ class Drawing:
         if "judge" in self.sights:
             judged = {"judge": self._score(best.images, "judge"), "judge of last": self._score(last, "judge")}
             scores = {"score": best.score, "judge": judged["judge"]} | scores | judged
+        scores |= self._percentiles(scores)
         if self.edit.tile:
             scores["seam"] = seam(best.images)
         run.preview(self.frame())
@@ -246,6 +247,14 @@ class Drawing:
             scores.append(torch.stack(own).mean(0))
         weights = torch.tensor(self.plan.weights if role == "score" and self.plan.weights else [1.0] * len(scores))
         return weights @ torch.stack(scores) / weights.sum()
+
+    def _percentiles(self, scores: Mapping[str, PerItem]) -> dict[str, PerItem]:
+        """The scores among those of real pictures, where they are known."""
+        found = {}
+        for role, eyes in self.sights.items():
+            if len(eyes) == 1 and [*eyes[0]] == ["match"]:
+                found[f"{role} percentile"] = eyes[0]["match"].percentile(scores[role])
+        return {name: values for name, values in found.items() if not values.isnan().all()}
 
     def look(self, step: int) -> dict[str, PerItem]:
         """Score the items, remember the best; the judge only looks on."""
