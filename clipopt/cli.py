@@ -16,10 +16,11 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 HELP = """\
 usage: clipopt COMMAND [-h] ...
 
-Make and choose pictures with a frozen image-text scorer.
+Make and choose pictures and solid things with a frozen image-text scorer.
 
 commands:
   image    make a picture from text:  clipopt image "a red apple on a blue background"
+  mesh     make a solid thing from text:  clipopt mesh "a red mushroom"
   story    make a film along prompts:  clipopt story "a red apple" "a green tree"
   caption  say what pictures show:  clipopt caption picture.png
   rank     rank the texts of a list for pictures
@@ -83,6 +84,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.image import Image
 
             return _settings(Image, command, arguments)
+        case "mesh":
+            from clipopt.tasks.mesh import Solid
+
+            return _settings(Solid, command, arguments)
         case "story":
             from clipopt.tasks.story import Story
 
@@ -111,6 +116,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.train import Train
 
             return _settings(Train, command, arguments)
+        case "eval" if arguments[:1] == ["mesh"]:
+            from clipopt.tasks.evaluate_mesh import EvaluateMesh
+
+            return _settings(EvaluateMesh, command, arguments)
         case "eval":
             from clipopt.tasks.evaluate import Evaluate
 

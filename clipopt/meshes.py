@@ -1,12 +1,15 @@
-"""Read and write meshes; what is wrong with one that is read is mended, and said.
+"""Read, make and write meshes; what is wrong with one that is read is mended, and said.
 
 mesh, changes = load_mesh("chair.obj")                 # OBJ, PLY, GLB, STL, ...; of radius 1 around the origin
 for change in changes:
     print(change)
-save_mesh("chair.glb", mesh)                           # .glb, .ply, .stl, or .obj with its .mtl and .png
+mesh = primitive("cylinder", 1280)
+save_mesh("chair.glb", mesh)                           # .glb, .ply, .stl, or .obj with its .mtl and texture
 """
 
 import io
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,47 @@ from torch import Tensor
 from clipopt.files import atomic, save, write_text
 from clipopt.geometry.atlas import bake
 from clipopt.geometry.doctor import mend
-from clipopt.geometry.mesh import Mesh
+from clipopt.geometry.mesh import Mesh, fit, icosphere
+from clipopt.geometry.remesh import with_faces
+from clipopt.render.shade import sample_texture
 
+PRIMITIVES = ("sphere", "cube", "cylinder", "cone", "capsule", "torus")
+"""Names of the shapes that `primitive` makes."""
 _FORMATS = (".glb", ".obj", ".ply", ".stl")
+
+
+def primitive(name: str, faces: int = 1280) -> Mesh:
+    """A simple upright shape of radius 1 around the origin, with about so many triangles of about one size.
+
+    Raises:
+        ValueError: another name than those in `PRIMITIVES`, or fewer than 20 faces.
+    """
+    if name not in PRIMITIVES:
+        raise ValueError(f"expected a shape of {', '.join(PRIMITIVES)}, got {name!r}")
+    if faces < 20:
+        raise ValueError(f"expected 20 faces or more, got {faces}")
+    if name == "sphere":
+        subdivisions = round(math.log(faces / 20, 4))
+        exact = icosphere(subdivisions)
+        return exact if len(exact.faces) == faces else with_faces(exact, faces)
+    import trimesh
+
+    match name:
+        case "cube":
+            shape = trimesh.creation.box((1.0, 1.0, 1.0))
+        case "cylinder":
+            shape = trimesh.creation.cylinder(radius=0.5, height=1.4)
+        case "cone":
+            shape = trimesh.creation.cone(radius=0.6, height=1.4)
+        case "capsule":
+            shape = trimesh.creation.capsule(radius=0.5, height=1.0)
+        case _:
+            shape = trimesh.creation.torus(major_radius=0.7, minor_radius=0.3)
+    x, y, z = torch.tensor(np.asarray(shape.vertices), dtype=torch.float64).unbind(1)
+    upright = torch.stack([y, z, x], 1)  # trimesh has z up
+    start = Mesh(fit(upright), torch.tensor(np.asarray(shape.faces), dtype=torch.int64))
+    made = with_faces(start, faces)
+    return replace(made, vertices=fit(made.vertices).float())
 
 
 def load_mesh(path: str | Path) -> tuple[Mesh, list[str]]:
@@ -69,11 +110,22 @@ def load_mesh(path: str | Path) -> tuple[Mesh, list[str]]:
     return mended, ([f"joined {len(parts)} objects into one mesh"] if len(parts) > 1 else []) + changes
 
 
+def with_vertex_colors(mesh: Mesh) -> Mesh:
+    """The mesh with colours of its vertices in place of its texture: what the texture shows there, in the mean."""
+    if mesh.uv is None or mesh.texture is None:
+        return mesh
+    found = sample_texture(mesh.texture, mesh.uv.reshape(-1, 2))
+    corners = mesh.faces.reshape(-1)
+    count = torch.bincount(corners, minlength=len(mesh.vertices)).clamp_min(1)[:, None]
+    colors = torch.zeros_like(mesh.vertices).index_add(0, corners, found) / count
+    return replace(mesh, colors=colors.clamp(0, 1), uv=None, texture=None)
+
+
 def save_mesh(path: str | Path, mesh: Mesh, *, texture: int = 1024) -> None:
     """Write a mesh; the suffix says how.
 
-    .glb keeps vertex colours or a texture, .ply vertex colours, .stl the shape alone; .obj writes a .mtl and a .png
-    of the same name beside it, into which vertex colours are baked.
+    .glb keeps vertex colours or a texture, .ply vertex colours, .stl the shape alone; .obj writes a .mtl of
+    the same name and a texture NAME-texture.png beside it, into which vertex colours are baked.
 
     Args:
         path: Ends in .glb, .obj, .ply or .stl.
@@ -152,8 +204,9 @@ def _save_obj(path: Path, mesh: Mesh, size: int) -> None:
             out.write(f"vt {u:.7g} {v:.7g}\n")
         for i, (a, b, c) in enumerate(corners):
             out.write(f"f {a}/{3 * i + 1} {b}/{3 * i + 2} {c}/{3 * i + 3}\n")
-        save(path.with_suffix(".png"), mesh.texture.clamp(0, 1))
-        lines = ["newmtl surface", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {path.stem}.png"]
+        picture = f"{path.stem}-texture.png"
+        save(path.with_name(picture), mesh.texture.clamp(0, 1))
+        lines = ["newmtl surface", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {picture}"]
         write_text(path.with_suffix(".mtl"), "\n".join(lines) + "\n")
     else:
         for a, b, c in corners:

@@ -16,6 +16,7 @@ class AdamUniform(torch.optim.Optimizer):
     Args:
         params: Parameters, or groups of them; each tensor has its own scale.
         lr: Step size; no coordinate moves much farther in a step.
+        uniform: False for Adam's usual step, each value by its own scale: for a group of colours, for example.
         betas: Decay of the first and the second moment.
         eps: Below this size a gradient is nothing.
 
@@ -31,12 +32,13 @@ class AdamUniform(torch.optim.Optimizer):
         params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float = 0.01,
         *,
+        uniform: bool = True,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-12,
     ) -> None:
         if not (lr >= 0 and 0 <= betas[0] < 1 and 0 <= betas[1] < 1 and eps > 0):
             raise ValueError(f"expected lr >= 0, betas in [0, 1) and eps > 0, got lr={lr}, betas={betas}, eps={eps}")
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+        super().__init__(params, {"lr": lr, "uniform": uniform, "betas": betas, "eps": eps})
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -65,6 +67,7 @@ class AdamUniform(torch.optim.Optimizer):
                 steps = float(state["step"])
                 state["mean"].lerp_(parameter.grad, 1 - first)
                 state["square"].lerp_(parameter.grad.square(), 1 - second)
-                size = (state["square"].max() / (1 - second**steps)).sqrt() + group["eps"]
+                square = state["square"].max() if group["uniform"] else state["square"]
+                size = (square / (1 - second**steps)).sqrt() + group["eps"]
                 parameter.sub_(state["mean"] / size * (group["lr"] / (1 - first**steps)))
         return loss

@@ -6,7 +6,7 @@ from clipopt.geometry.atlas import bake
 from clipopt.geometry.camera import turntable
 from clipopt.geometry.doctor import examine, mend
 from clipopt.geometry.mesh import Mesh, icosphere, volume
-from clipopt.meshes import load_mesh, save_mesh
+from clipopt.meshes import PRIMITIVES, load_mesh, primitive, save_mesh, with_vertex_colors
 from clipopt.render.draw import draw
 from clipopt.types import generator
 
@@ -43,7 +43,7 @@ def test_a_texture_survives_and_looks_like_the_colours_it_was_baked_from(tmp_pat
     assert difference.mean() < 2 / 255
     assert difference.max() < 0.1
     if suffix == ".obj":
-        assert "map_Kd a.png" in (tmp_path / "a.mtl").read_text()
+        assert "map_Kd a-texture.png" in (tmp_path / "a.mtl").read_text()
 
 
 def test_stl_keeps_the_shape(tmp_path):
@@ -128,3 +128,39 @@ def test_saving_elsewhere_says_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="finite"):
         save_mesh(tmp_path / "a.ply", Mesh(torch.full((3, 3), torch.nan), torch.tensor([[0, 1, 2]])))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_simple_shapes_are_sound_and_stand_upright(name):
+    mesh = primitive(name, 900)
+    health = examine(mesh)
+    assert health.watertight
+    assert (health.components, health.genus) == (1, int(name == "torus"))
+    assert 500 < len(mesh.faces) < 2500
+    assert volume(mesh.vertices, mesh.faces) > 0.3
+    assert float(mesh.vertices.norm(dim=1).amax()) == pytest.approx(1, abs=1e-4)
+    size = mesh.vertices.amax(0) - mesh.vertices.amin(0)
+    tallest = {"cylinder": 1, "cone": 1, "capsule": 1}.get(name)
+    assert tallest is None or size.argmax() == tallest
+    if name == "cone":
+        assert mesh.vertices[mesh.vertices[:, 1].argmax()].norm() == pytest.approx(
+            float(mesh.vertices[:, 1].amax()), abs=0.02
+        )
+    if name == "torus":
+        assert size.argmin() == 1
+
+
+def test_simple_shapes_have_names_and_faces_enough():
+    assert torch.equal(primitive("sphere", 1280).vertices, icosphere(3).vertices)
+    with pytest.raises(ValueError, match="got 'teapot'"):
+        primitive("teapot")
+    with pytest.raises(ValueError, match="20 faces or more"):
+        primitive("cube", 3)
+
+
+def test_a_texture_becomes_colours_of_the_vertices():
+    mesh = coloured(3)
+    back = with_vertex_colors(bake(mesh, 512))
+    assert back.texture is None
+    assert (back.colors - mesh.colors).abs().max() < 0.03
+    assert with_vertex_colors(mesh) is mesh

@@ -25,10 +25,16 @@ SMALL = {
     "aphantasia": (["--size", "40x24", "--samples", "3", "--steps", "2"], (40, 24)),
     "augclip": (["--size", "32", "--starts", "3", "--basis", "2", "--replicates", "2", "--steps", "2"], (32, 32)),
     "clipag": (["--size", "32", "--starts", "3", "--views", "2", "--patches", "2", "--steps", "2"], (32, 32)),
+    "clip_mesh": (
+        ["--vertices", "1", "--size", "24", "--views", "2", "--steps", "2", "--lr", "0.05", "--texture", "128"],
+        (1024, 256),
+    ),
     "clipdraw": (["--size", "32", "--strokes", "6", "--views", "2", "--steps", "2", "--enlarge", "2"], (64, 64)),
     "deep_daze": (["--size", "24", "--depth", "2", "--hidden", "8", "--views", "2", "--steps", "2"], (48, 48)),
     "direct_ascent": (["--size", "32", "--views", "2", "--steps", "2", "--negative", "a green tree"], (32, 32)),
     "pixel_art": (["--cells", "6x4", "--cell", "8", "--colours", "4", "--views", "4", "--steps", "2"], (48, 32)),
+    "text2mesh": (["--size", "24", "--crops", "1", "--steps", "2", "--lr", "0.02"], (1024, 256)),
+    "text_deformer": (["--size", "24", "--views", "2", "--steps", "2", "--lr", "0.05"], (1024, 256)),
     "story": (["a green tree", "--size", "40x24", "--samples", "3", "--frames", "2"], None),
 }
 

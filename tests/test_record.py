@@ -241,6 +241,23 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(whole, tmp_path):
     assert without_time(tmp_path / "run") == without_time(whole)
 
 
+def test_killed_while_its_folder_is_made_it_starts_anew(whole, tmp_path, monkeypatch):
+    written = []
+
+    def write(path, text):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        path.write_text(text)
+
+    monkeypatch.setattr(files, "write_text", write)
+    with pytest.raises(KeyboardInterrupt):
+        loop(tmp_path / "run")
+    monkeypatch.undo()
+    loop(tmp_path / "run")
+    assert without_time(tmp_path / "run") == without_time(whole)
+
+
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.7, 0.999])
 def test_a_checkpoint_cut_short_is_told(whole, tmp_path, part):
     shutil.copytree(whole, tmp_path / "run")

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from random import Random
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.embedded.captions import PLACES, Scene, caption, shape_number
+from clipopt.embedded.captions import PLACES, Scene, caption, describe, shape_number
 from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, concepts, things
 from clipopt.embedded.painters import Painter
 from clipopt.scorers.tower import TowerScorer
@@ -95,6 +96,20 @@ def attributes(scorer: TowerScorer, count: int = 1000) -> dict[str, tuple[float,
             best = (embedding @ scorer.encode_text([caption(s) for s in candidates]).T).argmax()
             right.setdefault(name, []).append(int(best) == 0)
     return {name: (sum(values) / len(values), len(values)) for name, values in sorted(right.items())}
+
+
+def matches(scorer: TowerScorer, count: int = 1000) -> list[float]:
+    """How well unseen pictures match what is said of them: the percentiles of the cosine, 0 to 100."""
+    painter, rng = Painter(UNSEEN + 2), Random(UNSEEN + 2)
+    device, cosines = scorer.towers.log_scale.device, []
+    for start in range(0, count, 100):
+        painted = [painter.paint(index) for index in range(start, min(start + 100, count))]
+        images = torch.stack([torch.from_numpy(picture).permute(2, 0, 1) for picture, _ in painted])
+        texts = [caption(describe(scene, rng), rng) for _, scene in painted]
+        with torch.no_grad():
+            embeddings = scorer.encode_image(images.to(device).float() / 255)
+        cosines.append((embeddings * scorer.encode_text(texts)).sum(1).cpu())
+    return torch.cat(cosines).quantile(torch.linspace(0, 1, 101)).tolist()
 
 
 def _rivals(scene: Scene) -> Iterator[tuple[str, list[Scene]]]:

@@ -10,7 +10,6 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +36,7 @@ class Phase:
         eps: Radius of the L2 ball of perturbations of pictures in [0, 1]; 0 trains plainly.
         replays: Updates per batch; the perturbation moves once in each.
         buffer: Weight of the loss on the tower's own pictures; 0 keeps none.
+        hybrids: Pictures of each batch whose hybrids are further negatives, see `hybrids`.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Phase:
     eps: float = 0.0
     replays: int = 1
     buffer: float = 0.0
+    hybrids: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,27 @@ class Recipe:
 def recipe(which: str) -> Recipe:
     """The shipped settings of "scorer" and "judge", which share neither architecture, seed nor pictures.
 
-    "plain" is the scorer after its first phase.
+    "plain" has the scorer's size, and knows nothing of what hardens that.
     """
-    if which in ("scorer", "plain"):
-        phases: tuple[Phase, ...] = (
-            Phase("plain", 1000, 1.5e-3),
-            Phase("adversarial", 350, 1.2e-3, eps=1.5, replays=3),
-            Phase("buffer", 350, 8e-4, eps=2.0, replays=2, buffer=0.5),
+    phases: tuple[Phase, ...]
+    if which == "scorer":
+        phases = (
+            Phase("plain", 1000, 1.5e-3, hybrids=32),
+            Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
+            Phase("buffer", 450, 8e-4, eps=2.0, replays=2, buffer=0.5, hybrids=32),
         )
-        phases = phases[:1] if which == "plain" else phases
-        return Recipe(TowerConfig(vocabulary=vocabulary()), phases, seed=0, world=1)
+        return Recipe(TowerConfig(places=True, vocabulary=vocabulary()), phases, seed=0, world=1)
+    if which == "plain":
+        return Recipe(TowerConfig(vocabulary=vocabulary()), (Phase("plain", 1000, 1.5e-3),), seed=0, world=1)
     if which == "judge":
         config = TowerConfig(
-            stem=4, widths=(96, 192, 320), depths=(1, 2, 1), activation="relu", sharp_pooling=False, dim=160,
-            vocabulary=vocabulary(),
+            stem=4, widths=(96, 192, 320), depths=(1, 2, 1), activation="relu", sharp_pooling=False, places=True,
+            dim=160, vocabulary=vocabulary(),
         )  # fmt: skip
-        phases = (Phase("plain", 1200, 1.5e-3), Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3))
+        phases = (
+            Phase("plain", 1200, 1.5e-3, hybrids=32),
+            Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
+        )
         return Recipe(config, phases, seed=1, world=2)
     raise ValueError(f"expected 'scorer', 'judge' or 'plain', got {which!r}")
 
@@ -160,7 +166,8 @@ class Trainer:
             self._set_lr(phase.lr, progress)
             perturbed = images + delta
             perturbed.requires_grad_(phase.eps > 0)
-            loss = self._match(perturbed, batch)
+            mixed = hybrids(images[: phase.hybrids], rng) if replay == 0 else images[:0]
+            loss = self._match(perturbed, batch, mixed)
             figures["loss"] = float(loss.detach())
             if own is not None and replay == 0:
                 penalty, gap = self._own_loss(*own, rng)
@@ -201,21 +208,23 @@ class Trainer:
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.amp):
             return self.towers.text(ids[:, :used].to(self.device))
 
-    def _match(self, images: Images, batch: Batch) -> Tensor:
-        """Symmetric InfoNCE and the naming loss.
+    def _match(self, images: Images, batch: Batch, mixed: Images) -> Tensor:
+        """Symmetric InfoNCE, with `mixed` as pictures that no caption is true of, and the naming loss.
 
         Captions also true of a picture are no negatives; one false caption each is. Named is the thing or coloured
         shape, among all of them: few of so many stand in one batch.
         """
         count = len(images)
         text = self._text(torch.cat([batch.ids, batch.false_ids, self._names]))
-        logits = self.towers.log_scale.exp().clamp(max=_MAX_SCALE) * self._image(images) @ text.T
+        scale = self.towers.log_scale.exp().clamp(max=_MAX_SCALE)
+        logits, wrong = (scale * self._image(torch.cat([images, mixed])) @ text.T).split([count, len(mixed)])
         logits, naming = logits[:, : 2 * count], logits[:, 2 * count :]
         also = true_of(torch.cat([batch.said, batch.false]), batch.scenes).to(self.device)
         also &= ~torch.eye(count, 2 * count, dtype=torch.bool, device=self.device)
         logits = logits.masked_fill(also, -1e4)
         own = torch.arange(count, device=self.device)
-        match = 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :count].T, own))
+        pictures = torch.cat([logits[:, :count], wrong[:, :count]]).T
+        match = 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(pictures, own))
         name, other = (_name(batch.scenes[:, slots]).to(self.device) for slots in ([0, 1], [5, 6]))
         both = (other >= 0).nonzero()[:, 0]
         naming = naming.index_put((both, other[both]), naming.new_tensor(-1e4))
@@ -282,17 +291,16 @@ class Trainer:
         self.done, self.updates, self.before = state["done"], state["updates"], state["before"]
         self.buffer, self.buffer_numbers = state["buffer"], state["buffer_numbers"]
 
-    def save(self, path: Path) -> None:
-        """Write the averaged weights as a tower file.
+    def result(self) -> tuple[Towers, dict[str, str]]:
+        """The averaged weights, and what stands beside them in a tower file.
 
         Where there was a buffer phase, these are the mean of those before and after it: the shapes of the one and the
         calm grounds of the other (Wortsman et al., "Model soups", arXiv:2203.05482).
         """
-        towers = self.average
+        towers = copy.deepcopy(self.average)
         if self.before:
-            towers = copy.deepcopy(towers)
             towers.load_state_dict({k: v.lerp(self.before[k], 0.5) for k, v in towers.state_dict().items()})
-        towers.save(path, {"seed": str(self.recipe.seed), "world": str(self.recipe.world)})
+        return towers, {"seed": str(self.recipe.seed), "world": str(self.recipe.world)}
 
 
 def _name(slots: Int[Tensor, "b 2"]) -> Int[Tensor, " b"]:
@@ -324,6 +332,29 @@ def _jitter(images: Images, rng: Generator) -> Images:
         return std * torch.randn(count, channels, 1, 1, generator=rng).to(images)
 
     return ((images - 0.5) * (1 + normal(1, 0.15)) + 0.5 + normal(1, 0.05) + normal(3, 0.03)).clamp(0, 1)
+
+
+def hybrids(images: Images, rng: Generator) -> Images:
+    """Each picture's edges over the soft colours of another, or over one colour.
+
+    Captions must prefer the pictures themselves. Otherwise a tower may read the colour of a thing at its rim alone,
+    and then its gradient paints no more than the rim.
+
+    Reference:
+        Oliva, Torralba, Schyns, "Hybrid images" (SIGGRAPH 2006); there to be read twice, here not at all.
+    """
+    count = len(images)
+    if not count:
+        return images
+    sigma = float(torch.rand((), generator=rng)) * 2.5 + 1.5
+    reach = math.ceil(2 * sigma)
+    taps = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * sigma**2)).to(images)
+    kernel = (taps / taps.sum()).expand(3, 1, -1)
+    padded = F.pad(images, (reach,) * 4, mode="replicate")
+    soft = F.conv2d(F.conv2d(padded, kernel[..., None], groups=3), kernel[..., None, :], groups=3)
+    plain = torch.rand(count, 3, 1, 1, generator=rng).to(images)
+    one = (torch.rand(count, 1, 1, 1, generator=rng) < 0.5).to(images.device)
+    return (images - soft + torch.where(one, plain, soft.roll(1, 0))).clamp(0, 1)
 
 
 def _fresh(count: int, rng: Generator, side: int = 64) -> Images:

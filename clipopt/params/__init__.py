@@ -1,7 +1,7 @@
 """What is optimised: modules whose `forward()` takes nothing and returns a scene."""
 
 from clipopt.params.image import Fourier, Pixels, Pyramid
-from clipopt.params.mesh import Jacobians, LargeSteps, NormalField, Surface, Texture, VertexColors, Vertices
+from clipopt.params.mesh import GivenLook, Jacobians, LargeSteps, NormalField, Surface, Texture, VertexColors, Vertices
 from clipopt.params.palette import Palette
 from clipopt.params.prior import DeepPrior
 from clipopt.params.siren import Siren
@@ -10,6 +10,7 @@ from clipopt.params.strokes import Strokes
 __all__ = [
     "DeepPrior",
     "Fourier",
+    "GivenLook",
     "Jacobians",
     "LargeSteps",
     "NormalField",

@@ -7,6 +7,8 @@ shape, look = AdamUniform(surface.shape.parameters(), 0.02), Adam(surface.look.p
 A shape begins at the mesh it is given, exactly, and keeps its faces.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -76,20 +78,32 @@ class LargeSteps(nn.Module):
         super().__init__()
         if smooth < 0:
             raise ValueError(f"smooth must be 0 or more, got {smooth}; 19 is the usual choice")
-        self.smooth = smooth
-        self._edges = start.edges
-        self._matrix: System | None = None
-        vertices = start.vertices.detach()
-        self.spread = nn.Parameter(self._system(vertices)(vertices.double()).to(vertices.dtype))
+        self._spread = _Spread(start.edges, smooth)
+        self.spread = nn.Parameter(self._spread.inverse(start.vertices.detach()))
 
     def forward(self) -> Tensor:
         """Vertices, shape (v, 3)."""
-        return solve(self._system(self.spread), self.spread)
+        return self._spread(self.spread)
+
+
+class _Spread:
+    """Spreads values of vertices over their neighbours: the inverse of I + smooth * L."""
+
+    def __init__(self, edges: Edges, smooth: float) -> None:
+        self._edges, self._smooth = edges, smooth
+        self._matrix: System | None = None
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return solve(self._system(values), values) if self._smooth else values * 1
+
+    def inverse(self, values: Tensor) -> Tensor:
+        """What spreads to `values`."""
+        return self._system(values)(values.double()).to(values.dtype)
 
     def _system(self, like: Tensor) -> System:
         if self._matrix is None or self._matrix.near.device != like.device:
             edges = find_edges(self._edges.faces.to(like.device))
-            self._matrix = system(edges, len(like), self.smooth * uniform(edges), 1.0)
+            self._matrix = system(edges, len(like), self._smooth * uniform(edges), 1.0)
         return self._matrix
 
 
@@ -155,16 +169,31 @@ class NormalField(nn.Module):
 
 
 class VertexColors(nn.Module):
-    """One colour per vertex, in [0, 1]: those of the start mesh, else grey."""
+    """One colour per vertex, in [0, 1]: those of the start mesh, else grey.
 
-    def __init__(self, start: Mesh) -> None:
+    Args:
+        start: The mesh to begin with.
+        spreads: The logits are a sum of layers; a step in one of them spreads over the neighbours as in `LargeSteps`.
+            So patches of all sizes are painted together. (0,): each vertex by itself.
+
+    Raises:
+        ValueError: If there is no layer, or if a spread is negative.
+    """
+
+    def __init__(self, start: Mesh, *, spreads: Sequence[float] = (0.0,)) -> None:
         super().__init__()
+        if not spreads or min(spreads) < 0:
+            raise ValueError(f"expected spreads of 0 or more, got {tuple(spreads)}; (0, 3, 30) paints patches and dots")
         colors = torch.full_like(start.vertices, _GREY) if start.colors is None else start.colors
-        self.logits = nn.Parameter(torch.logit(colors.detach().clamp(_MARGIN, 1 - _MARGIN)))
+        self._spreads = [_Spread(start.edges, spread) for spread in spreads]
+        layers = torch.zeros(len(spreads), *start.vertices.shape).to(start.vertices)
+        layers[0] = self._spreads[0].inverse(torch.logit(colors.detach().clamp(_MARGIN, 1 - _MARGIN)))
+        self.layers = nn.Parameter(layers)
 
     def forward(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The colours of the vertices, shape (v, 3)."""
-        return torch.sigmoid(self.logits), None, None
+        each = [spread(layer) for spread, layer in zip(self._spreads, self.layers, strict=True)]
+        return torch.sigmoid(torch.stack(each).sum(0)), None, None
 
 
 class Texture(nn.Module):
@@ -193,3 +222,21 @@ class Texture(nn.Module):
     def forward(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Texture coordinates of the corners, shape (f, 3, 2), and the texture, shape (3, h, w)."""
         return None, self.uv, torch.sigmoid(self.logits)
+
+
+class GivenLook(nn.Module):
+    """The colours or the texture of the start mesh, as they are: nothing of them is learned."""
+
+    colors: Tensor | None
+    uv: Tensor | None
+    texture: Tensor | None
+
+    def __init__(self, start: Mesh) -> None:
+        super().__init__()
+        for name in ("colors", "uv", "texture"):
+            value = getattr(start, name)
+            self.register_buffer(name, None if value is None else value.detach().clone(), persistent=False)
+
+    def forward(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """What the start mesh has of colours of the vertices, texture coordinates of all corners and a texture."""
+        return self.colors, self.uv, self.texture

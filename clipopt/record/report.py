@@ -1,5 +1,6 @@
-"""The page that a person opens after a run: one HTML file that needs no network and runs no script."""
+"""The page that a person opens after a run: one HTML file that needs no network, and no script but to turn meshes."""
 
+import hashlib
 import math
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,15 @@ Log = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the page: its caption and its JPEG bytes; `detail` stands in small print below."""
+    """A picture of the page: its caption and its JPEG bytes; `detail` stands in small print below.
+
+    Where there is a `solid`, made by `clipopt.record.solid`, it takes the picture's place and turns under the mouse.
+    """
 
     caption: str
     jpeg: bytes
     detail: str = ""
+    solid: Mapping[str, str] | None = None
 
     @property
     def source(self) -> str:
@@ -80,7 +85,7 @@ def render(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(resources("clipopt.record").joinpath("report.html").read_text(encoding="utf-8"))
+    template = environment.from_string(_resource("report.html"))
     names = {"score": "scorer", "judge": "judge (never in the loss)"}
     scores = {name: [(row["step"], row[key]) for row in report.log if key in row] for key, name in names.items()}
     terms = {"total": [(row["step"], [_per_item(row)]) for row in report.log]}
@@ -90,11 +95,23 @@ def render(report: Report) -> str:
         _chart("Scores", "higher is better; faint: each item, bold: their mean", scores),
         _chart("Loss", "what was minimised, and its terms: the mean over the items", terms),
     ]
+    script = _resource("solid.js") if any(picture.solid for picture in report.results) else ""
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
     video = b64encode(report.video).decode() if report.video else ""
     return template.render(
-        report=report, charts=[chart for chart in charts if chart.lines], video=video,
+        report=report, charts=[chart for chart in charts if chart.lines], video=video, script=script, digest=digest,
         width=WIDTH, height=HEIGHT, left=LEFT, right=RIGHT, top=TOP, bottom=BOTTOM, shown=shown,
+        number=_number,
     )  # fmt: skip
+
+
+def _resource(name: str) -> str:
+    return resources("clipopt.record").joinpath(name).read_text(encoding="utf-8")
+
+
+def _number(value: float | int | None) -> str:
+    """Three decimals, and none of a whole number such as a step."""
+    return "none" if value is None else f"{value:.0f}" if value == round(value) else f"{value:.3f}"
 
 
 def shown(value: object) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from clipopt import files
+from clipopt.geometry.mesh import Mesh
 from clipopt.record.report import Log, Picture, Report, render
+from clipopt.record.solid import solid
 from clipopt.types import Images
 
 MANY = 12
@@ -80,8 +82,10 @@ def write_page(
     command: Sequence[str],
     film: Film,
     log: Log,
+    solids: Sequence[Mesh] = (),
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write report.html, which holds all that it shows: no other file, no network, no script.
+    """Write report.html, which holds all that it shows: no other file, no network, and no script but a mesh viewer's.
 
     Args:
         folder: the run's.
@@ -92,13 +96,15 @@ def write_page(
         command: the command line that started the run.
         film: as it was written.
         log: the lines of steps.jsonl.
+        solids: the items as meshes, which the page then lets turn under the mouse.
+        facts: what else is told of the run.
     """
     video, frames = folder / f"{film.name}.mp4", film.frames
     page = Report(
         title=_title(summary["items"]),
         facts=_facts(summary, film.unit),
         notice=_notice(summary, film.unit),
-        results=_results(summary, best),
+        results=_results(summary, best, solids),
         others=[
             *([] if last is None else [Picture("last step", files.jpeg(last, longest=512))]),
             *([Picture("start", frames[0].read_bytes())] if 0 in frames and last is not None else []),
@@ -114,6 +120,7 @@ def write_page(
         labels=summary["items"],
         tables={
             "Settings": config,
+            **({"Result": facts} if facts else {}),
             "Models": {f"{name} (fingerprint)": value for name, value in summary["fingerprints"].items()},
             "Versions": summary["versions"],
         },
@@ -145,18 +152,25 @@ def _notice(summary: Mapping[str, Any], unit: str) -> str:
     return f"This run was {summary['status']} after {unit} {summary['steps']}. {summary['reason']}".strip()
 
 
-def _results(summary: Mapping[str, Any], best: Images) -> list[Picture]:
+def _results(summary: Mapping[str, Any], best: Images, solids: Sequence[Mesh]) -> list[Picture]:
     """The best of each item; of many items one sheet."""
     labels, scores = summary["items"], summary["scores"]
     known = [name for name in ("score", "judge") if name in scores]
-    details = [" · ".join(f"{name} {_three(scores[name][i])}" for name in known) for i in range(len(labels))]
+    details = [" · ".join(_detail(scores, name, i) for name in known) for i in range(len(labels))]
     if len(labels) > MANY:
         return [Picture("the best of each item", files.jpeg(files.sheet(best, labels, columns=6, cell=240)))]
     names = labels if len(labels) > 1 else ["best step"]
+    turning: list[dict[str, str] | None] = [solid(mesh) for mesh in solids]
     return [
-        Picture(name, files.jpeg(image[None], longest=768 if len(labels) == 1 else 512), detail)
-        for name, image, detail in zip(names, best, details, strict=True)
+        Picture(name, files.jpeg(image[None], longest=768 if len(labels) == 1 else 512), detail, shape)
+        for name, image, detail, shape in zip(names, best, details, turning or [None] * len(names), strict=True)
     ]
+
+
+def _detail(scores: Mapping[str, Sequence[float | None]], name: str, item: int) -> str:
+    """A score, and where it stands among those of real pictures."""
+    rank = scores.get(f"{name} percentile", [None] * (item + 1))[item]
+    return f"{name} {_three(scores[name][item])}" + ("" if rank is None else f" (real pictures: above {rank:.0f} %)")
 
 
 def _three(value: float | None) -> str:

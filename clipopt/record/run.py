@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from clipopt import files
+from clipopt.geometry.mesh import Mesh
 from clipopt.record import results
 from clipopt.record.folder import check_out, clear, new_folder, numbered, remove_temporary, slug
 from clipopt.record.machine import peak_memory, versions
@@ -240,6 +241,8 @@ class Run:
         status: Literal["done", "interrupted", "failed"] = "done",
         reason: str = "",
         film: Film | None = None,
+        solids: Sequence[Mesh] = (),
+        facts: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Write the results: pictures, film, summary.json and report.html. Can be done again after a resume.
 
@@ -251,6 +254,8 @@ class Run:
             status: "interrupted" when it was stopped before its end, "failed" when it could not go on.
             reason: why, in one line, where it is not done.
             film: the film; None for one of the previews, progress.mp4.
+            solids: the items as meshes, where they are some: the page shows them from all sides.
+            facts: what else summary.json shall say, and the page in a table.
 
         Returns:
             What summary.json holds.
@@ -274,6 +279,7 @@ class Run:
             "folder": str(self.folder),
             "items": list(labels),
             "scores": table,
+            **(facts or {}),
             "steps": self.step,
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self._peak_memory(),
@@ -284,7 +290,8 @@ class Run:
         results.write_film(self.folder, film)
         results.write_page(
             self.folder, summary, best, last,
-            config=self.config, command=self.command, film=film, log=read_steps(self.folder),
+            config=self.config, command=self.command, film=film, log=read_steps(self.folder), solids=solids,
+            facts=facts or {},
         )  # fmt: skip
         files.write_text(self.folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         return summary

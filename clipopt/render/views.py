@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -89,7 +90,10 @@ class Views:
         return torch.cat([self._item(mesh, generator(rng.initial_seed(), i)) for i, mesh in enumerate(meshes)])
 
     def _item(self, mesh: Mesh, rng: Generator) -> Images:
-        device = mesh.vertices.device
+        return self.shoot(mesh, self.sample(mesh, rng))
+
+    def sample(self, mesh: Mesh, rng: Generator) -> "Shot":
+        """Draws the views of one mesh: what `shoot` needs to show it, or another mesh in its place."""
         cameras = self.cameras(mesh, rng)
         background = torch.full((1, 3, 1, 1), 0.9).expand(1, 3, self.size, self.size)
         if self.backgrounds:
@@ -98,15 +102,20 @@ class Views:
         sway = torch.randn(self.count, 3, generator=rng)
         aside = F.normalize(sway - (sway * toward).sum(1, keepdim=True) * toward, dim=-1)
         angle = self.jitter * torch.rand(self.count, 1, generator=rng)
-        light = Light((toward * angle.cos() + aside * angle.sin()).to(device), self.ambient)
+        light = Light(toward * angle.cos() + aside * angle.sin(), self.ambient)
         # Evenly shared out, at places that the draw chooses: always as many as asked for.
         grey = torch.randperm(self.count, generator=rng) < round(self.textureless * self.count)
+        return Shot(cameras, toward, background, light, grey)
+
+    def shoot(self, mesh: Mesh, shot: "Shot") -> Images:
+        """Pictures of the mesh as `shot` sees it; shape (count, 3, size, size)."""
+        device = mesh.vertices.device
         return draw(
             mesh,
-            cameras.to(device),
-            background.to(device),
-            light=light,
-            textureless=grey,
+            shot.cameras.to(device),
+            shot.background.to(device),
+            light=Light(shot.light.toward.to(device), shot.light.ambient),
+            textureless=shot.textureless,
             smooth=self.smooth,
             memory=self.memory,
         )
@@ -141,6 +150,25 @@ class Views:
         points = mesh.vertices.detach().cpu()
         centre = (points.amax(0, keepdim=True) + points.amin(0, keepdim=True)) / 2
         return centre, max(float((points - centre).norm(dim=1).amax()), 1e-3)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Views that were drawn, on the CPU.
+
+    Attributes:
+        cameras: Where each stands.
+        toward: Unit vector from the mesh's centre to each camera: the side that it sees.
+        background: What lies behind, one for each or one for all.
+        light: The light.
+        textureless: Which of them show the surface in grey.
+    """
+
+    cameras: Cameras
+    toward: Float[Tensor, "b 3"]
+    background: Images
+    light: Light
+    textureless: Bool[Tensor, " b"]
 
 
 def random_backgrounds(count: int, size: int, rng: Generator) -> Images:

@@ -36,6 +36,7 @@ class TowerConfig:
         depths: Residual blocks of each stage.
         activation: Name of the nonlinearity.
         sharp_pooling: Whether log-sum-exp pooling stands beside the mean.
+        places: Whether the last two stages know where in the picture they look; pooling alone forgets left and right.
         dim: Length of an embedding.
         text_width: Width of the word transformer.
         text_layers: Its layers.
@@ -49,6 +50,7 @@ class TowerConfig:
     depths: tuple[int, ...] = (1, 1, 1, 1)
     activation: Literal["silu", "relu"] = "silu"
     sharp_pooling: bool = True
+    places: bool = False
     dim: int = 192
     text_width: int = 128
     text_layers: int = 2
@@ -91,11 +93,16 @@ class ImageTower(nn.Module):
         c = config
         self.config = c
         self.stem = nn.Conv2d(3, c.widths[0], 2 * c.stem - 1, c.stem, c.stem - 1)
-        blocks, inner = [], c.widths[0]
+        blocks: list[nn.Module] = []
+        inner, side = c.widths[0], c.image_size // c.stem
+        self.position = nn.ParameterDict()  # what is added before a block, by its number
         for stage, (width, depth) in enumerate(zip(c.widths, c.depths, strict=True)):
             for index in range(depth):
-                blocks.append(_Block(inner, width, 2 if stage and not index else 1, c.activation))
-                inner = width
+                stride = 2 if stage and not index else 1
+                if c.places and not index and stage >= len(c.widths) - 2:
+                    self.position[str(len(blocks))] = nn.Parameter(torch.zeros(1, inner, side, side))
+                blocks.append(_Block(inner, width, stride, c.activation))
+                inner, side = width, side // stride
         self.body = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(inner)
         pooled = inner * (2 if c.sharp_pooling else 1)
@@ -116,7 +123,9 @@ class ImageTower(nn.Module):
         """What each block makes of pictures that have the tower's size, fine before coarse: (b, channels, h, w)."""
         x = self.stem(((images - 0.5) * 3).contiguous(memory_format=torch.channels_last))
         made = []
-        for block in self.body:
+        for number, block in enumerate(self.body):
+            if str(number) in self.position:
+                x = x + self.position[str(number)]
             x = block(x)
             made.append(x)
         return made
@@ -234,6 +243,20 @@ class TowerScorer(nn.Module):
     def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
         """Scaled cosines."""
         return self.towers.log_scale.exp() * image @ text.T
+
+    def percentile(self, cosines: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """What share of real pictures, 0 to 100 %, match their captions less well than these cosines say.
+
+        Above 100 % there is nothing: a drawn picture that every scorer in its loss likes better than any real one
+        is no better for it. NaN where the file of the weights does not say how real pictures match.
+        """
+        if "matches" not in self.metadata:
+            return torch.full_like(cosines, torch.nan)
+        real = torch.tensor(json.loads(self.metadata["matches"])).to(cosines)
+        above = torch.searchsorted(real, cosines.contiguous()).clamp(1, len(real) - 1)
+        low, high = real[above - 1], real[above]
+        within = ((cosines - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
+        return (above - 1 + within) * (100 / (len(real) - 1))
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of `text` that the tower never learnt, in order, each once."""

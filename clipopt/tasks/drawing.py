@@ -1,12 +1,10 @@
 """The loop behind `clipopt image`: optimise, look, keep the best, record."""
 
 import math
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -21,9 +19,9 @@ from clipopt.scorers import Scorer
 from clipopt.tasks.best import Best
 from clipopt.tasks.editing import Edit, enlarge, extend, fit, meet, soften
 from clipopt.tasks.extras import Penalties
-from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.kinds import VECTORS, cover, make, over_ground, parse_palette
-from clipopt.tasks.planner import Plan, halving, out_of_memory
+from clipopt.tasks.planner import Plan, halving
+from clipopt.tasks.recorded import carry_out, ended, status_of
 from clipopt.tasks.sight import HELD_OUT_VIEWS, Cutouts, Item, Mask, Part, Sight, box, resize, seam, views
 from clipopt.types import Images, PerItem, generator
 
@@ -31,12 +29,8 @@ __all__ = ["Drawing", "Item", "Plan", "views"]
 
 LOOKS = 15
 """How often in a run the items are scored on held-out views."""
-FRAMES = 60
-"""Frames of the progress film."""
 FRAME_SIDE = 768
 """Longest side of a frame in pixels."""
-CHECKPOINT_SECONDS, SAVING = 10.0, 0.05
-"""A checkpoint is written this often, or less often where that would take more than this share of the time."""
 IN_REGIONS = 0.2
 """Share of its gradient that the prompt of the whole picture keeps where a region has its own."""
 FADE = 0.05
@@ -202,46 +196,9 @@ class Drawing:
             FloatingPointError: as `draw`; the best pictures so far are in the folder.
             MemoryError: likewise.
         """
-        from tqdm import tqdm
-
-        steps, failure = self.plan.steps, None
-        frame_every = max(1, steps // FRAMES)
-        with graceful_interrupt() as interrupted:
-            if run.step == 0:
-                run.preview(self._frame())
-            shown = {"score": self.best.score}
-            bar = tqdm(total=steps, initial=run.step, unit="step", disable=quiet, file=sys.stderr)
-            saved, pause = time.monotonic(), CHECKPOINT_SECONDS
-            try:
-                for step, scores in self.draw(run.step):
-                    shown |= scores
-                    run.log(step.index, step.loss, step.terms, score=scores.get("score"), judge=scores.get("judge"))
-                    if run.step % frame_every == 0:
-                        run.preview(self._frame())
-                    means = {name: f"{float(values.mean()):.3f}" for name, values in shown.items()}
-                    bar.set_postfix(loss=f"{float(step.loss) / len(self.items):.3f}", **means, refresh=False)
-                    bar.update()
-                    if interrupted():
-                        break
-                    if time.monotonic() - saved > pause:
-                        began = time.monotonic()
-                        run.save(self.state())
-                        saved = time.monotonic()
-                        pause = max(CHECKPOINT_SECONDS, (saved - began) / SAVING)
-            except (FloatingPointError, MemoryError, RuntimeError) as error:
-                if isinstance(error, RuntimeError) and not out_of_memory(error):
-                    raise
-                failure = error
-            finally:
-                bar.close()
-            if failure is None:
-                run.save(self.state())
-            return self._finish(run, failure)
+        return carry_out(self, run, partial(self._finish, run), quiet=quiet)
 
     def _finish(self, run: Run, failure: Exception | None) -> dict[str, Any]:
-        status: Literal["done", "interrupted", "failed"] = "done" if run.step == self.plan.steps else "interrupted"
-        if failure is not None:
-            status = "failed"
         best, last = self.best, self.pictures()
         if not torch.isfinite(last).all():
             last = best.images
@@ -249,30 +206,26 @@ class Drawing:
         if "judge" in self.sights:
             judged = {"judge": self._score(best.images, "judge"), "judge of last": self._score(last, "judge")}
             scores = {"score": best.score, "judge": judged["judge"]} | scores | judged
+        scores |= self._percentiles(scores)
         if self.edit.tile:
             scores["seam"] = seam(best.images)
-        run.preview(self._frame())
+        run.preview(self.frame())
         summary = run.finish(
             best=best.result(self.image, self.plan.render, run.folder, transparent=self.plan.transparent),
             last=last,
             labels=[item.label for item in self.items],
             scores=scores,
-            status=status,
+            status=status_of(run, self.plan.steps, failure),
             reason=str(failure or ""),
         )
-        if failure is not None:
-            kind = FloatingPointError if isinstance(failure, FloatingPointError) else MemoryError
-            raise kind(f"{failure}; the best so far is in {run.folder}") from failure
-        if status == "interrupted":
-            raise KeyboardInterrupt
-        return summary
+        return ended(summary, failure, run)
 
     @torch.no_grad()
     def pictures(self) -> Images:
         """The pictures as they are now, one per item."""
         return self.scene()
 
-    def _frame(self) -> Images:
+    def frame(self) -> Images:
         """The pictures for the film, whose frames all have one size."""
         images, plan = self.pictures(), self.plan
         if plan.stages == 1:
@@ -294,6 +247,14 @@ class Drawing:
             scores.append(torch.stack(own).mean(0))
         weights = torch.tensor(self.plan.weights if role == "score" and self.plan.weights else [1.0] * len(scores))
         return weights @ torch.stack(scores) / weights.sum()
+
+    def _percentiles(self, scores: Mapping[str, PerItem]) -> dict[str, PerItem]:
+        """The scores among those of real pictures, where they are known."""
+        found = {}
+        for role, eyes in self.sights.items():
+            if len(eyes) == 1 and [*eyes[0]] == ["match"]:
+                found[f"{role} percentile"] = eyes[0]["match"].percentile(scores[role])
+        return {name: values for name, values in found.items() if not values.isnan().all()}
 
     def look(self, step: int) -> dict[str, PerItem]:
         """Score the items, remember the best; the judge only looks on."""

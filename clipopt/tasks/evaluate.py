@@ -25,7 +25,7 @@ from clipopt.types import Images
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a task on its fixed suite of prompts.
+    """Measure a task on its fixed suite of prompts; for meshes see `clipopt eval mesh --help`.
 
     Makes a picture of every prompt with every seed, by the settings of `clipopt image`, then lets the scorer and
     the judge name each among some five hundred captions. R-Precision@1 is the share that they name by its own
@@ -116,7 +116,7 @@ class Evaluate:
         out = new_folder(Path("outputs/eval"), self.task) if self.out is None else self.out
         out.mkdir(parents=True, exist_ok=True)
         _write_pictures(out, images, asked, readings)
-        shares = {name: _by_group(order, r) for name, r in readings.items()}
+        shares = {name: by_group(order, r) for name, r in readings.items()}
         summary = {
             "r_precision": shares,
             "captions": len(bank()),
@@ -143,7 +143,7 @@ def _read_all(scorer: Scorer, images: Images, asked: Sequence[Prompt]) -> list[R
     return [r for s in starts for r in read(scorer, images[s : s + 64], asked[s : s + 64])]
 
 
-def _by_group(asked: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, dict[str, Any]]:
+def by_group(asked: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, dict[str, Any]]:
     """Share and 95 % interval of all pictures, and of each group of prompts."""
 
     def rows() -> Iterator[tuple[str, list[bool]]]:

@@ -15,8 +15,9 @@ from clipopt.objective import Matching
 from clipopt.optimize import Step, optimize
 from clipopt.record import Film, Run
 from clipopt.scorers import Scorer, Target, target
-from clipopt.tasks.drawing import CHECKPOINT_SECONDS, views
+from clipopt.tasks.drawing import views
 from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.recorded import CHECKPOINT_SECONDS
 from clipopt.tasks.timeline import Timeline
 from clipopt.types import Images, PerItem, generator
 

@@ -161,6 +161,7 @@ class Sight:
         change: tuple[Images, str] | None = None,
     ) -> None:
         self.scorer, self.items = scorer, items
+        self._simple = change is None and not text_off
         self.target = target(scorer, [item.prompt for item in items])
         self._views = partial(views, scorer=scorer, part=part, tile=tile)
         asked = list(dict.fromkeys(prompt for item in items for prompt in item.prompt))
@@ -227,6 +228,17 @@ class Sight:
             else:
                 scores.append((embeddings @ self.target.embeddings.T).mean(0) @ weights)
         return torch.stack(scores).cpu()
+
+    def percentile(self, scores: PerItem) -> PerItem:
+        """What share of real pictures, in %, match their captions less well than these scores say.
+
+        NaN where the scorer does not know how real pictures match, or where more is asked than one text.
+        """
+        percentile = getattr(self.scorer, "percentile", None)
+        alone = [self._simple and [(type(k), v) for k, v in item.prompt.items()] == [(str, 1)] for item in self.items]
+        if percentile is None or not any(alone):
+            return torch.full_like(scores, torch.nan)
+        return torch.where(torch.tensor(alone), percentile(scores), torch.nan)
 
     def _embed(self, image: Images, draw: augment.Draw, chunk: int) -> Tensor:
         parts = range(0, HELD_OUT_VIEWS, chunk)

@@ -124,8 +124,7 @@ class Train:
                         _checkpoint(trainer, checkpoint)
         finally:
             _checkpoint(trainer, checkpoint)
-        with files.atomic(out / f"{settings['which']}.safetensors") as temporary:
-            trainer.save(temporary)
+        _save(trainer, out / f"{settings['which']}.safetensors")
         summary = self._summary(out, settings, trainer, time.perf_counter() - start)
         if self.pictures is None:
             shutil.rmtree(pictures)
@@ -168,6 +167,17 @@ class Train:
 def _checkpoint(trainer: "Trainer", path: Path) -> None:
     with files.atomic(path) as temporary:
         torch.save(trainer.state(), temporary)
+
+
+def _save(trainer: "Trainer", path: Path) -> None:
+    """Write the weights, and with them how well real pictures match their captions."""
+    from clipopt.embedded.measure import matches
+    from clipopt.scorers.tower import TowerScorer
+
+    towers, facts = trainer.result()
+    real = matches(TowerScorer(towers, path.stem, ""), MEASURED)
+    with files.atomic(path) as temporary:
+        towers.save(temporary, facts | {"matches": json.dumps([round(cosine, 4) for cosine in real])})
 
 
 def _read_settings(folder: Path, which: str) -> dict[str, Any]:

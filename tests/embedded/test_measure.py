@@ -3,7 +3,7 @@ import torch
 
 from clipopt.embedded.captions import Scene, caption, shape_number, slots, true_of, vocabulary
 from clipopt.embedded.concepts import number_of
-from clipopt.embedded.measure import _rivals, accuracy, attributes
+from clipopt.embedded.measure import _rivals, accuracy, attributes, matches
 from clipopt.embedded.painters import Painter
 from clipopt.scorers.tower import TowerConfig, Towers, TowerScorer
 from clipopt.types import generator
@@ -56,3 +56,11 @@ def test_an_attack_never_helps(tower, plain_world):
     clean = accuracy(tower, 60)
     assert accuracy(tower, 60, eps=0.0) == clean
     assert accuracy(tower, 60, eps=2.0, steps=3) <= clean
+
+
+def test_matches_are_percentiles_of_the_cosine(tower, plain_world):
+    real = matches(tower, 130)
+    assert len(real) == 101
+    assert real == sorted(real)
+    assert -1 <= real[0] < real[-1] <= 1
+    assert matches(tower, 130) == real

@@ -4,7 +4,7 @@ import torch
 from clipopt.embedded import pictures
 from clipopt.embedded.captions import vocabulary
 from clipopt.embedded.pictures import Pictures, paint
-from clipopt.embedded.training import Phase, Recipe, Trainer, _fresh, _jitter, recipe
+from clipopt.embedded.training import Phase, Recipe, Trainer, _fresh, _jitter, hybrids, recipe
 from clipopt.scorers.tower import TowerConfig, load_tower
 from clipopt.types import generator
 
@@ -13,8 +13,8 @@ CONFIG = TowerConfig(
 )
 PHASES = (
     Phase("plain", 3, 2e-3),
-    Phase("adversarial", 3, 1e-3, eps=1.0, replays=2),
-    Phase("buffer", 3, 1e-3, eps=1.0, replays=2, buffer=0.5),
+    Phase("adversarial", 3, 1e-3, eps=1.0, replays=2, hybrids=4),
+    Phase("buffer", 3, 1e-3, eps=1.0, replays=2, buffer=0.5, hybrids=4),
 )
 
 
@@ -71,17 +71,16 @@ def test_a_buffer_phase_ends_halfway_back(painted, tmp_path):
     for _ in trainer.run():
         if trainer.done == 3:
             before = weights(trainer)
-    trainer.save(tmp_path / "scorer.safetensors")
-    saved = load_tower(tmp_path / "scorer.safetensors").towers
-    between = torch.cat([p.flatten() for p in saved.parameters()])
+    between = torch.cat([p.flatten() for p in trainer.result()[0].parameters()])
     assert not torch.allclose(before, weights(trainer), atol=1e-4)
-    assert torch.allclose(between, (before + weights(trainer)) / 2, atol=1e-3)
+    assert torch.allclose(between, (before + weights(trainer)) / 2, atol=1e-6)
 
 
 def test_what_is_saved_is_a_scorer(painted, tmp_path):
     trainer = Trainer(Recipe(CONFIG, PHASES[:1], 0, world=0, pictures=96, batch=16), painted, amp=False)
     list(trainer.run())
-    trainer.save(tmp_path / "scorer.safetensors")
+    towers, facts = trainer.result()
+    towers.save(tmp_path / "scorer.safetensors", facts)
     scorer = load_tower(tmp_path / "scorer.safetensors")
     assert scorer.encode_text(["a red apple"]).norm(dim=-1) == pytest.approx(1, abs=1e-5)
     assert scorer.unknown_words("a red zeppelin") == ["zeppelin"]
@@ -93,6 +92,32 @@ def test_jitter_and_fresh_starts_stay_pictures():
         assert made.shape == images.shape
         assert made.min() >= 0
         assert made.max() <= 1
+
+
+def test_hybrids_keep_edges_and_lose_what_fills_them():
+    """A red disc on blue: its rim stays redder than what surrounds it, its middle takes the other's colour."""
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    disc = ((x - 32).hypot(y - 32) < 20)[None]
+    red, blue = torch.tensor([0.9, 0.1, 0.1])[:, None, None], torch.tensor([0.1, 0.2, 0.9])[:, None, None]
+    images = torch.stack([torch.where(disc, red, blue), torch.full((3, 64, 64), 0.5)])
+    for seed in range(6):
+        mixed = hybrids(images, generator(seed))
+        assert mixed.shape == images.shape
+        assert mixed.min() >= 0
+        assert mixed.max() <= 1
+        assert (mixed[0, :, 32, 32] - images[0, :, 32, 32]).abs().max() > 0.2
+        assert mixed[0, 0, 32, 13] > mixed[0, 0, 32, 10] + 0.2  # just inside, just outside
+    assert torch.equal(hybrids(images, generator(3)), hybrids(images, generator(3)))
+
+
+def test_hybrids_are_no_match(painted):
+    """They stand among the pictures that a caption must not prefer: so their loss has a gradient."""
+    trainer = Trainer(Recipe(CONFIG, PHASES[1:2], 0, world=0, pictures=96, batch=16), painted, amp=False)
+    batch = painted.draw(16, generator(0))
+    images = batch.images.float() / 255
+    without = trainer._match(images, batch, images[:0])
+    same = trainer._match(images, batch, images[:4])
+    assert same > without + 1e-3
 
 
 def test_shipped_recipes_share_nothing():

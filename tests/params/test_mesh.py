@@ -12,7 +12,7 @@ from clipopt.geometry.energy import (
 )
 from clipopt.geometry.mesh import Mesh, icosphere
 from clipopt.optim import AdamUniform
-from clipopt.params import Jacobians, LargeSteps, NormalField, Surface, Texture, VertexColors, Vertices
+from clipopt.params import GivenLook, Jacobians, LargeSteps, NormalField, Surface, Texture, VertexColors, Vertices
 from clipopt.types import generator
 
 SHAPES = {"vertices": Vertices, "large_steps": LargeSteps, "jacobians": Jacobians, "normals": NormalField}
@@ -114,6 +114,44 @@ def test_a_surface_wears_its_look():
     assert torch.allclose(again.texture, textured.texture, atol=1e-5)
     with pytest.raises(ValueError, match="size of at least 42"):
         Texture(start, size=32)
+
+
+def test_colours_begin_as_they_are_and_a_layer_paints_as_far_as_it_spreads():
+    start = icosphere(3)
+    start = Mesh(start.vertices, start.faces, 0.5 + 0.4 * start.vertices)
+    look = VertexColors(start, spreads=(0.0, 3.0, 30.0))
+    assert torch.allclose(look()[0], start.colors, atol=1e-5)
+    reach = []
+    for layer in range(3):
+        with torch.no_grad():
+            look.layers[layer, 7] += 5.0
+            changed = (look()[0] - start.colors).abs().amax(1)
+            look.layers[layer, 7] -= 5.0
+        reach.append(int((changed > 0.05 * changed.max()).sum()))
+    assert reach[0] == 1 < 5 < reach[1] < reach[2]
+    for wrong in ((), (1.0, -1.0)):
+        with pytest.raises(ValueError, match="spreads of 0 or more"):
+            VertexColors(start, spreads=wrong)
+
+
+def test_a_given_look_stays():
+    start = Mesh(icosphere(1).vertices, icosphere(1).faces, torch.rand(42, 3, generator=generator(4)))
+    surface = Surface(start, Vertices(start), GivenLook(start))
+    assert torch.equal(surface().colors, start.colors)
+    assert [name for name, _ in surface.named_parameters()] == ["shape.vertices"]
+    assert Surface(icosphere(1), Vertices(icosphere(1)), GivenLook(icosphere(1)))().colors is None
+
+
+def test_one_scale_for_all_or_one_for_each():
+    steps = {}
+    for uniform in (True, False):
+        x = torch.nn.Parameter(torch.zeros(2))
+        optimizer = AdamUniform([{"params": [x], "uniform": uniform}], lr=0.1)
+        (x * torch.tensor([1.0, 0.01])).sum().backward()
+        optimizer.step()
+        steps[uniform] = x.tolist()
+    assert steps[True] == pytest.approx([-0.1, -0.001])
+    assert steps[False] == pytest.approx([-0.1, -0.1])
 
 
 def test_energies_know_smooth_from_rough():

@@ -84,3 +84,16 @@ def test_a_sphere_takes_the_shape_of_a_silhouette():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="offset below 1"):
         Views(offset=2.0)
+
+
+def test_another_mesh_can_be_shown_in_the_same_shot():
+    views, sphere = Views(count=4, size=32, textureless=0.5), icosphere(2)
+    flat = replace(sphere, vertices=sphere.vertices * torch.tensor([1.0, 0.4, 1.0]))
+    shot = views.sample(sphere, generator(3))
+    assert torch.equal(views.shoot(sphere, shot), views.shoot(sphere, shot))
+    assert int(shot.textureless.sum()) == 2
+    one, other = views.shoot(sphere, shot), views.shoot(flat, shot)
+    # What both leave free is the same background.
+    assert ((one == other).all(1).float().mean((1, 2)) > 0.2).all()
+    assert not torch.equal(one, other)
+    torch.testing.assert_close(shot.toward, torch.nn.functional.normalize(shot.cameras.eye, dim=1), atol=1e-5, rtol=0)

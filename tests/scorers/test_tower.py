@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -37,6 +38,23 @@ def test_round_trip(path):
     assert not any(p.requires_grad for p in scorer.parameters())
 
 
+def test_places_tell_left_from_right(tmp_path):
+    """With equal filters, only a tower that knows places tells a dot from the same dot elsewhere."""
+    dot = torch.zeros(2, 3, 64, 64)
+    dot[0, :, 24:40, 8:24] = 1
+    dot[1, :, 24:40, 40:56] = 1
+    for places in (False, True):
+        with torch.random.fork_rng(devices=[]):
+            torch.random.set_rng_state(generator(0).get_state())
+            towers = Towers(replace(CONFIG, places=places))
+        assert len(towers.image.position) == (2 if places else 0)
+        for position in towers.image.position.values():
+            position.data += torch.linspace(-1, 1, position.shape[-1])
+        towers.save(tmp_path / "placed.safetensors")
+        left, right = load_tower(tmp_path / "placed.safetensors").encode_image(dot)
+        assert bool(left @ right > 0.99999) is not places
+
+
 def test_padding_changes_nothing(path):
     scorer = load_tower(path)
     alone = scorer.encode_text(["cat"])
@@ -73,6 +91,15 @@ def test_the_fingerprint_follows_the_weights(path, tmp_path):
         towers.image.stem.bias += 0.1
     towers.save(tmp_path / "other.safetensors")
     assert load_tower(tmp_path / "other.safetensors").fingerprint != before
+
+
+def test_cosines_read_as_percentiles_of_real_matches(path, tmp_path):
+    towers = load_tower(path).towers
+    assert load_tower(path).percentile(torch.tensor([0.5])).isnan().all()
+    towers.save(tmp_path / "known.safetensors", {"matches": json.dumps([0.2, 0.6, 0.7, 0.75, 0.8])})
+    scorer = load_tower(tmp_path / "known.safetensors")
+    cosines = torch.tensor([-1.0, 0.2, 0.4, 0.6, 0.725, 0.8, 0.99])
+    torch.testing.assert_close(scorer.percentile(cosines), torch.tensor([0, 0, 12.5, 25, 62.5, 100, 100]))
 
 
 def test_is_a_module_that_moves(path):

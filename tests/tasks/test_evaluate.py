@@ -4,6 +4,7 @@ import imageio.v3 as iio
 import pytest
 
 from clipopt.cli import main
+from clipopt.tasks.evaluate_mesh import solid_bank, solid_prompts
 from clipopt.tasks.kinds import SUITS
 
 
@@ -51,4 +52,40 @@ def test_bad_input_is_refused_in_one_line(towers, here, capsys, options):
     assert main(["eval", "image", *towers, *options]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
+    assert not list(here.iterdir())
+
+
+def test_meshes_are_measured_with_and_without_colours(towers, here, capsys):
+    options = ["--prompts", "4", "--seeds", "1", "--steps", "2", "--faces", "320", "--remesh", "0", "--size", "16"]
+    assert main(["eval", "mesh", *towers, *options, "--views", "2", "--batch", "3", "--out", "m", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert json.loads((here / "m" / "summary.json").read_text()) == summary
+    assert summary["meshes"] == 4
+    assert summary["captions"] >= 100
+    for name in ("scorer", "judge"):
+        for look in ("colour", "bare shape"):
+            everything = summary["r_precision"][name][look]["all"]
+            low, high = everything["interval"]
+            assert everything["pictures"] == 4
+            assert low <= everything["share"] <= high
+    rows = [json.loads(line) for line in (here / "m" / "meshes.jsonl").read_text().splitlines()]
+    assert len(rows) == 4
+    assert rows[0]["judge"]["colour"]["cosine"] != rows[0]["judge"]["bare shape"]["cosine"]
+    assert len(list((here / "m").glob("mesh-*.glb"))) == 4
+    assert iio.imread(here / "m" / "sheet.png").shape[2] == 3
+
+
+def test_the_suite_of_solids_is_large_enough():
+    assert len(solid_prompts()) >= 32
+    texts = [prompt.text for prompt in solid_bank()]
+    assert len(set(texts)) == len(texts) >= 100
+    assert {prompt.text for prompt in solid_prompts()} <= set(texts)
+
+
+@pytest.mark.parametrize(
+    "options", [["--prompts", "99"], ["--steps", "0"], ["--mesh", "a.obj"], ["--faces", "4"], ["--views", "0"]]
+)
+def test_bad_input_for_meshes_is_refused_in_one_line(towers, here, capsys, options):
+    assert main(["eval", "mesh", *towers, *options]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
     assert not list(here.iterdir())

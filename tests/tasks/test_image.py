@@ -17,7 +17,7 @@ from PIL import Image as Picture
 import clipopt.cli
 from clipopt.cli import main
 from clipopt.record import Run
-from clipopt.tasks import drawing
+from clipopt.tasks import drawing, recorded
 from clipopt.tasks.checks import parse_size
 
 PROMPT = "a red apple on a blue background"
@@ -222,8 +222,8 @@ def test_checkpoints_take_a_small_share_of_the_time(here: Path, towers: list[str
         made: list[int] = []
         save = Run.save
         with monkeypatch.context() as patch:
-            patch.setattr(drawing, "CHECKPOINT_SECONDS", 0.0)
-            patch.setattr(drawing, "SAVING", share)
+            patch.setattr(recorded, "CHECKPOINT_SECONDS", 0.0)
+            patch.setattr(recorded, "SAVING", share)
             patch.setattr(Run, "save", lambda run, state: (made.append(1), save(run, state)))
             assert image(PROMPT, *QUICK, *towers, "--quiet", "--out", f"share {share}") == 0
         return len(made)

@@ -9,6 +9,7 @@ import torch
 from toy import ToyScorer
 
 from clipopt.cli import main
+from clipopt.scorers.tower import load_tower
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.editing import Edit
 from clipopt.tasks.planner import Plan
@@ -36,6 +37,28 @@ def test_lettering_repels_beside_texts_and_pictures():
         views = plain.matching(lambda: noise(1), 4, chunk=8).augment(noise(1), generator(0, 0, 1))
         cosine = float((ToyScorer().encode_image(views) @ away.target.embeddings[-1]).mean())
         assert found[1] - found[0] == pytest.approx(-0.4 * (1 - cosine), abs=0.01)
+
+
+def test_percentiles_are_for_single_texts(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
+    known = load_tower(towers[1]).towers
+    known.save(here / "known.safetensors", {"matches": json.dumps([-1.0, 1.0])})
+    scorer = load_tower(here / "known.safetensors")
+    items = [Item(prompt, 0, "") for prompt in ({"a fox": 1.0}, {"a fox": 0.5}, {"a fox": 1.0, noise(2)[0]: 0.5})]
+    ranks = Sight(scorer, items, size=(14, 20)).percentile(torch.tensor([0.5, 0.5, 0.5]))
+    assert ranks[0] == 75
+    assert ranks[1:].isnan().all()
+    for sight in (
+        Sight(scorer, items, size=(14, 20), text_off=0.1),
+        Sight(scorer, items, change=(noise(1), "a tree")),
+        Sight(load_tower(towers[1]), items),
+    ):
+        assert sight.percentile(torch.tensor([0.5, 0.5, 0.5])).isnan().all()
+    options = ["a fox", "--scorer", "known.safetensors", *towers[2:], "--size", "24", "--steps", "2", "--crops", "2"]
+    assert main(["image", *options, "--out", "run", "--json", "--quiet"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert scores["score percentile"] == [pytest.approx(50 + 50 * scores["score"][0], abs=0.01)]
+    assert "judge percentile" not in scores
+    assert "(real pictures: above" in (here / "run" / "report.html").read_text()
 
 
 def test_overviews_come_first_and_details_later():

@@ -1,0 +1,101 @@
+"""How meshes are made: what is learned of them, in how many steps, and what holds it together."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from clipopt import params
+from clipopt.geometry.mesh import Mesh
+from clipopt.render.views import Views
+
+Shape = Literal["large-steps", "vertices", "jacobians", "normals"]
+Look = Literal["vertex", "texture", "none"]
+Mode = Literal["generate", "deform", "style"]
+
+
+@dataclass(frozen=True)
+class Modelling:
+    """How meshes are made; the defaults are those of `clipopt mesh` without a mesh.
+
+    Attributes:
+        shape: What of the vertices is learned.
+        look: What of the colours is learned.
+        steps: Steps of the optimizer.
+        seed: Of the run; every item has its own besides.
+        lr: Learning rate of the shape at the start, about metres a step; it falls to zero along a cosine.
+        lr_color: Learning rate of the colours, likewise.
+        faces: Number of triangles to remesh to at equal intervals, the first at the start; none: as they are given.
+        spread: How far a step spreads over the vertices, as of `LargeSteps`.
+        spread_color: Likewise for their colours, of each layer.
+        relief: Largest height of `NormalField`, metres.
+        texture: Side of the texture in texels.
+        laplacian: Weight of the vertices' distance to the middle of their neighbours.
+        normals: Weight of the angle between neighbouring faces.
+        edges: Weight of how unequal the edges are.
+        identity: Weight of the Jacobians' distance to the identity.
+        views: The views of an item in a step; their share of grey ones is that of the first half of the run.
+        noise: Standard deviation of the noise on each view.
+        memory: Bytes that the history of all views may take.
+    """
+
+    shape: Shape = "large-steps"
+    look: Look = "vertex"
+    steps: int = 240
+    seed: int = 0
+    lr: float = 0.2
+    lr_color: float = 0.2
+    faces: tuple[int, ...] = (1280, 2560, 5120)
+    spread: float = 10.0
+    spread_color: tuple[float, ...] = (0.3, 5.0, 50.0)
+    relief: float = 0.1
+    texture: int = 512
+    laplacian: float = 0.0
+    normals: float = 0.0
+    edges: float = 0.0
+    identity: float = 0.0
+    views: Views = field(default_factory=partial(Views, textureless=0.5))
+    noise: float = 0.02
+    memory: float = 1e9
+
+    def spans(self) -> list[tuple[int, int]]:
+        """First step and end of each stage between two remeshings."""
+        count = max(1, len(self.faces))
+        ends = [self.steps * (stage + 1) // count for stage in range(count)]
+        return list(zip([0, *ends[:-1]], ends, strict=True))
+
+    def surface(self, start: Mesh) -> params.Surface:
+        """The learnable mesh that begins as `start`."""
+        shapes: dict[Shape, Any] = {
+            "large-steps": partial(params.LargeSteps, smooth=self.spread),
+            "vertices": params.Vertices,
+            "jacobians": params.Jacobians,
+            "normals": partial(params.NormalField, limit=self.relief),
+        }
+        if self.look == "none":
+            return params.Surface(start, shapes[self.shape](start), params.GivenLook(start))
+        colors = partial(params.VertexColors, spreads=self.spread_color)
+        look = colors(start) if self.look == "vertex" else params.Texture(start, size=self.texture)
+        return params.Surface(start, shapes[self.shape](start), look)
+
+
+FREE: tuple[Shape, ...] = ("large-steps", "vertices")
+"""Those that can go on with other triangles."""
+RATES: dict[Shape, float] = {"large-steps": Modelling.lr, "vertices": 0.005, "jacobians": 0.01, "normals": 0.01}
+"""Learning rate that suits each."""
+FACES = 5120
+"""Triangles of a result that does not begin as a file."""
+MODES: dict[Mode, Modelling] = {
+    "generate": Modelling(),
+    "deform": Modelling(shape="jacobians", look="none", identity=0.5),
+    "style": Modelling(shape="normals"),
+}
+"""What each mode of `clipopt mesh` learns, and how."""
+# Measured: torch and a small scorer; per face of an item the parameters, their moments, edges and linear systems.
+_BASE_BYTES, _BYTES_PER_FACE = 0.5e9, 4000
+
+
+def memory_needed(items: int, plan: Modelling, start: Mesh) -> float:
+    """About how many bytes a run holds at most, without its models."""
+    faces = max(len(start.faces), *plan.faces, 0)
+    drawn = min(plan.memory, items * plan.views.count * (160 * plan.views.size**2 + 600 * faces))
+    return _BASE_BYTES + drawn + items * faces * _BYTES_PER_FACE

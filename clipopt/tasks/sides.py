@@ -1,0 +1,77 @@
+"""Prompts that depend on the side a thing is seen from."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clipopt.scorers import Scorer, Target, target
+
+Side = Literal["front", "side", "back", "top", "bottom"]
+
+SAID: dict[Side, str] = {
+    "front": "front view", "side": "side view", "back": "back view", "top": "view from above",
+    "bottom": "view from below",
+}  # fmt: skip
+"""What is added to a prompt for each side."""
+# Sine of the elevation from which on a thing begins to be seen from above, and from which on from nowhere else.
+_ABOVE, _OVERHEAD = math.sin(math.radians(40)), math.sin(math.radians(70))
+
+
+def shares(toward: Float[Tensor, "b 3"]) -> Float[Tensor, "b 5"]:
+    """How much each view shows of each side, in the order of `SAID`: a soft choice, its sum is 1.
+
+    Args:
+        toward: Unit vectors from the thing to the cameras; +z is its front, +y its top.
+    """
+    x, y, z = toward.unbind(1)
+    level = (x.square() + z.square()).clamp_min(1e-12)
+    steep = ((y.abs() - _ABOVE) / (_OVERHEAD - _ABOVE)).clamp(0, 1)
+    steep = steep * steep * (3 - 2 * steep)
+    # Squares of cosine and sine of the azimuth.
+    front, back, side = z.clamp_min(0).square() / level, z.clamp_max(0).square() / level, x.square() / level
+    around = torch.stack([front, side, back], 1) * (1 - steep[:, None])
+    above = torch.stack([steep * (y > 0), steep * (y <= 0)], 1)
+    # Straight from above there is no azimuth.
+    return torch.cat([around, above], 1) / torch.cat([around, above], 1).sum(1, keepdim=True).clamp_min(1e-12)
+
+
+def worded(prompt: Mapping[str, float], side: Side, *, sided: bool, instead: Mapping[Side, str]) -> dict[str, float]:
+    """The prompt for one side: what is wanted with the side behind it, or in other words; what repels as it is."""
+    attracts = sum(weight for weight in prompt.values() if weight > 0)
+    if side in instead and attracts:
+        return {instead[side]: attracts} | {text: weight for text, weight in prompt.items() if weight < 0}
+    return {f"{text}, {SAID[side]}" if sided and weight > 0 else text: weight for text, weight in prompt.items()}
+
+
+class Sided:
+    """The prompts of several items as a target for each view of them.
+
+    Args:
+        scorer: Who reads them.
+        prompts: One for each item.
+        sided: Whether the side is added to the words.
+        instead: Sides that have a prompt of their own.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        prompts: Sequence[Mapping[str, float]],
+        *,
+        sided: bool = False,
+        instead: Mapping[Side, str] | None = None,
+    ) -> None:
+        self.scorer = scorer
+        every = [worded(prompt, side, sided=sided, instead=instead or {}) for prompt in prompts for side in SAID]
+        self._target = target(scorer, every)
+        self._items = len(prompts)
+
+    def __call__(self, toward: Float[Tensor, "n 3"]) -> Target:
+        """What the views shall match, as many of each item, seen from `toward`; those of an item together."""
+        weights = self._target.weights.view(self._items, len(SAID), -1)
+        seen = shares(toward).to(weights).view(self._items, -1, len(SAID))
+        return Target(self._target.embeddings, (seen @ weights).flatten(0, 1))
