@@ -177,7 +177,7 @@ def in_words(plan: Mapping[str, Any]) -> str:
     memory = plan["memory_bytes"]
     lines = [
         "; ".join(plan["items"]),
-        f"preset  {plan['preset']}",
+        *([f"preset  {plan['preset']}"] if "preset" in plan else []),
         f"time    about {_duration(plan['seconds'])}: {', '.join(each) or 'nothing is left to do'}",
         f"memory  {'not told by this system' if memory is None else amount(memory)} at the most",
         f"        (measured: up to {PROBED} steps of each size, here and now)",
