@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.files import atomic, save, write_text
@@ -39,28 +40,36 @@ def primitive(name: str, faces: int = 1280) -> Mesh:
         raise ValueError(f"expected a shape of {', '.join(PRIMITIVES)}, got {name!r}")
     if faces < 20:
         raise ValueError(f"expected 20 faces or more, got {faces}")
-    if name == "sphere":
-        subdivisions = round(math.log(faces / 20, 4))
-        exact = icosphere(subdivisions)
-        return exact if len(exact.faces) == faces else with_faces(exact, faces)
-    import trimesh
+    if name == "torus":
+        import trimesh
 
+        grid = trimesh.creation.torus(major_radius=0.7, minor_radius=0.3)
+        x, y, z = torch.tensor(np.asarray(grid.vertices)).unbind(1)
+        # trimesh has z up.
+        start = Mesh(torch.stack([y, z, x], 1), torch.tensor(np.asarray(grid.faces), dtype=torch.int64))
+    else:
+        start = icosphere(max(1, round(math.log(faces / 20, 4))))
+        start = replace(start, vertices=_reach(name, start.vertices.double()) * start.vertices.double())
+    made = start if name == "sphere" and len(start.faces) == faces else with_faces(start, faces)
+    return replace(made, vertices=fit(made.vertices).float())
+
+
+def _reach(name: str, toward: Float[Tensor, "v 3"]) -> Float[Tensor, "v 1"]:
+    """How far the surface of a simple shape lies from its centre, by unit directions."""
+    level, up = toward[:, [0, 2]].norm(dim=1), toward[:, 1]
     match name:
         case "cube":
-            shape = trimesh.creation.box((1.0, 1.0, 1.0))
+            reach = 0.5 / toward.abs().amax(1)
         case "cylinder":
-            shape = trimesh.creation.cylinder(radius=0.5, height=1.4)
-        case "cone":
-            shape = trimesh.creation.cone(radius=0.6, height=1.4)
-        case "capsule":
-            shape = trimesh.creation.capsule(radius=0.5, height=1.0)
+            reach = 1 / torch.maximum(level / 0.5, up.abs() / 0.7)
+        case "cone":  # its tip lies 0.9 above the centre, its base, of radius 0.6, 0.5 below
+            reach = 1 / torch.maximum(-up / 0.5, (1.4 * level + 0.6 * up) / (0.6 * 0.9))
+        case "capsule":  # two half balls of radius 0.5, their centres 0.5 from the middle
+            side, cap = 0.5 / level.clamp_min(1e-9), up.abs()
+            reach = torch.where(side * up.abs() <= 0.5, side, cap)
         case _:
-            shape = trimesh.creation.torus(major_radius=0.7, minor_radius=0.3)
-    x, y, z = torch.tensor(np.asarray(shape.vertices), dtype=torch.float64).unbind(1)
-    upright = torch.stack([y, z, x], 1)  # trimesh has z up
-    start = Mesh(fit(upright), torch.tensor(np.asarray(shape.faces), dtype=torch.int64))
-    made = with_faces(start, faces)
-    return replace(made, vertices=fit(made.vertices).float())
+            reach = torch.ones_like(up)
+    return reach[:, None]
 
 
 def load_mesh(path: str | Path) -> tuple[Mesh, list[str]]:
