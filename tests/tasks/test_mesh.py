@@ -88,7 +88,7 @@ def test_models_open_and_are_the_same_thing(whole: Path):
         assert part.bounds == pytest.approx(parts["glb"].bounds, abs=1e-4), suffix
         assert part.area == pytest.approx(parts["glb"].area, rel=1e-3), suffix
     assert parts["ply"].is_watertight
-    assert parts["glb"].visual.vertex_colors.std(0)[:3].max() > 0.5
+    assert parts["ply"].visual.vertex_colors.std(0)[:3].max() > 0.5
     assert parts["obj"].visual.material.image.size[0] >= 512
     again, changes = meshes.load_mesh(whole / "result.glb")
     assert 200 < len(again.faces) < 500
