@@ -10,7 +10,7 @@ import clipopt
 from clipopt import cli
 from clipopt.cli import main
 
-COMMANDS = ("image", "story", "caption", "rank", "score", "index", "search", "train", "eval")
+COMMANDS = ("image", "mesh", "story", "caption", "rank", "score", "index", "search", "train", "eval")
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture):
