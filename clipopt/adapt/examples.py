@@ -114,14 +114,18 @@ def unread(scorer: Scorer, labels: Sequence[str]) -> list[bool]:
 
 
 def starting_shift(
-    scorer: Scorer, labels: Sequence[str], rows: Float[Tensor, "n d"], numbers: Int[Tensor, " n"]
+    scorer: Scorer,
+    labels: Sequence[str],
+    text: Float[Tensor, "c d"],
+    rows: Float[Tensor, "n d"],
+    numbers: Int[Tensor, " n"],
 ) -> Float[Tensor, "c d"]:
     """What is added to the labels' rows before anything is learned.
 
-    Nothing where the scorer knows the words: there the text is the start. Two labels that it does not know have the
-    same row, so it could not tell them apart; these start with what their pictures have in common and other pictures
-    do not, the mean row of their own minus that of all labels.
+    Nothing where the scorer knows the words: there the text is the start. Labels that it does not know all have the
+    same row; these start as the mean row of their pictures. (Only the small scorers lack words, and in these a picture
+    is as close to pictures of its kind as to their text.)
     """
     means = torch.stack([F.normalize(rows[numbers == n].mean(0), dim=0) for n in range(len(labels))])
     unknown = torch.tensor(unread(scorer, labels), device=rows.device)
-    return torch.where(unknown[:, None], means - means.mean(0), torch.zeros_like(means))
+    return torch.where(unknown[:, None], means - text, torch.zeros_like(means))

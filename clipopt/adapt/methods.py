@@ -37,7 +37,7 @@ class Options:
     """
 
     anchor: float | None = None
-    alpha: float = 1.0
+    alpha: float = 3.0
     beta: float = 5.5
     context: str = CONTEXT
     per_label: bool | None = None

@@ -79,9 +79,9 @@ def tip(scorer: Scorer, examples: Examples) -> dict[str, Tensor]:
 
 
 def tip_f(
-    scorer: Scorer, examples: Examples, *, alpha: float, beta: float, steps: int = 100, rate: float = 0.001
+    scorer: Scorer, examples: Examples, *, alpha: float, beta: float, steps: int = 100, rate: float = 0.003
 ) -> dict[str, Tensor]:
-    """Tip-Adapter-F: the keys of the cache are trained, too, by AdamW with the published rate.
+    """Tip-Adapter-F: the keys of the cache are trained, too, by AdamW.
 
     The published training chooses its best epoch, alpha and beta with more labels at hand; here all are fixed.
 
@@ -112,7 +112,7 @@ def _prepared(
     """Rows of the pictures and of the labels, and what is added to these before anything is learned."""
     rows = encode_pictures(scorer, examples.pictures)
     text = zero_shot(scorer, examples.labels, examples.templates)
-    return rows, text, starting_shift(scorer, examples.labels, rows, examples.numbers.to(rows.device))
+    return rows, text, starting_shift(scorer, examples.labels, text, rows, examples.numbers.to(rows.device))
 
 
 def _per_label(examples: Examples) -> float:

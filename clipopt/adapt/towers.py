@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from clipopt.adapt.examples import Examples, encode_pictures, starting_shift, unread
+from clipopt.adapt.examples import Examples, encode_pictures, starting_shift, unread, zero_shot
 from clipopt.optimize import optimize
 from clipopt.scorers import Scorer
 from clipopt.scorers.adapted import read_behind
@@ -74,7 +74,7 @@ def coop(
 
 
 def low_rank(
-    scorer: Scorer, examples: Examples, *, rank: int = 4, steps: int = 200, rate: float = 0.02, seed: int = 0
+    scorer: Scorer, examples: Examples, *, rank: int = 4, steps: int = 50, rate: float = 0.02, seed: int = 0
 ) -> dict[str, Tensor]:
     """LoRA: to every matrix and kernel of both towers a product of two thin matrices is added, which starts at 0.
 
@@ -115,8 +115,8 @@ def whole(
     examples: Examples,
     *,
     objective: Literal["auto", "contrastive", "sigmoid"] = "auto",
-    steps: int = 200,
-    rate: float = 0.002,
+    steps: int = 50,
+    rate: float = 0.006,
     seed: int = 0,
 ) -> dict[str, Tensor]:
     """Fine-tunes all weights of both towers as they were trained: pictures against the sentences of their labels.
@@ -230,7 +230,8 @@ def _start(scorer: Scorer, examples: Examples) -> dict[str, Tensor]:
     if not any(unread(scorer, examples.labels)):
         return {}
     rows = encode_pictures(scorer, examples.pictures)
-    return {"shift": starting_shift(scorer, examples.labels, rows, examples.numbers.to(rows.device))}
+    text = zero_shot(scorer, examples.labels, examples.templates)
+    return {"shift": starting_shift(scorer, examples.labels, text, rows, examples.numbers.to(rows.device))}
 
 
 def _shrunk(picture: Float[Tensor, "3 _ _"], side: int) -> Float[Tensor, "3 _ _"]:

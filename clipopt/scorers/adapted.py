@@ -148,7 +148,10 @@ class AdaptedScorer(nn.Module):
 
     def encode_image(self, images: Images) -> Embeddings:
         """Unit rows of pictures of any size, differentiable in them."""
-        rows = self.base.encode_image(images)
+        return self.adapt_rows(self.base.encode_image(images))
+
+    def adapt_rows(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n _"]:
+        """Rows of pictures by the base, which may have been kept, as rows by this scorer; differentiable."""
         if self.turn is not None:
             rows = F.normalize(rows @ self.turn.T, dim=1)
         if self.keys is None:
