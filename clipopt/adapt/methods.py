@@ -87,7 +87,7 @@ def adapt(
     elif method == "coop":
         tensors = coop(scorer, examples, context=o.context, per_label=o.per_label, seed=seed, **own)
     elif method == "lora":
-        tensors = low_rank(scorer, examples, rank=o.rank, seed=seed, **own)
+        tensors = low_rank(scorer, examples, rank=o.rank, objective=o.objective, seed=seed, **own)
     else:
         tensors = whole(scorer, examples, objective=o.objective, seed=seed, **own)
         numbers = {"share": o.share if method == "wise-ft" else 1.0}

@@ -74,8 +74,8 @@ def tip(scorer: Scorer, examples: Examples) -> dict[str, Tensor]:
         Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification" (2022),
         arXiv:2207.09519.
     """
-    with torch.no_grad():
-        return {"keys": encode_pictures(scorer, examples.pictures), "owners": examples.numbers}
+    rows, _, start = _prepared(scorer, examples)
+    return {"keys": rows, "owners": examples.numbers, "shift": start}
 
 
 def tip_f(
@@ -88,11 +88,11 @@ def tip_f(
     Reference:
         As `tip`.
     """
-    rows, text, _ = _prepared(scorer, examples)
+    rows, text, start = _prepared(scorer, examples)
     numbers = examples.numbers.to(rows.device)
     own = F.one_hot(numbers, len(examples.labels)).to(rows)
     keys = rows.clone().requires_grad_()
-    plain = scorer.logits(rows, text)
+    plain = scorer.logits(rows, F.normalize(text + start, dim=1))
 
     def loss(step: int, rng: Generator) -> dict[str, Tensor]:
         near = torch.exp(-beta * (1 - rows @ F.normalize(keys, dim=1).T))
@@ -102,7 +102,7 @@ def tip_f(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in optimize(loss, optimizer, steps=steps, seed=0):
         schedule.step()
-    return {"keys": F.normalize(keys.detach(), dim=1), "owners": examples.numbers}
+    return {"keys": F.normalize(keys.detach(), dim=1), "owners": examples.numbers, "shift": start}
 
 
 @torch.no_grad()

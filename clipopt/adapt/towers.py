@@ -15,6 +15,7 @@ from clipopt.optimize import optimize
 from clipopt.scorers import Scorer
 from clipopt.scorers.adapted import read_behind
 from clipopt.scorers.reading import open_text
+from clipopt.types import generator
 
 BATCH = 32
 CONTEXT = "a photo of a"
@@ -74,7 +75,14 @@ def coop(
 
 
 def low_rank(
-    scorer: Scorer, examples: Examples, *, rank: int = 4, steps: int = 50, rate: float = 0.02, seed: int = 0
+    scorer: Scorer,
+    examples: Examples,
+    *,
+    rank: int = 4,
+    objective: Literal["auto", "contrastive", "sigmoid"] = "auto",
+    steps: int = 50,
+    rate: float = 0.02,
+    seed: int = 0,
 ) -> dict[str, Tensor]:
     """LoRA: to every matrix and kernel of both towers a product of two thin matrices is added, which starts at 0.
 
@@ -84,6 +92,7 @@ def low_rank(
         scorer: A module whose towers can be opened.
         examples: What to learn from.
         rank: Columns of the first factor.
+        objective: As in `whole`.
         steps: Steps, each over a batch.
         rate: Learning rate of Adam.
         seed: Seed of the batches and of the factors.
@@ -95,8 +104,6 @@ def low_rank(
         Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (2021), arXiv:2106.09685; for CLIP with few
         shots: Zanella and Ben Ayed (2024), arXiv:2405.18541.
     """
-    from clipopt.types import generator
-
     tuned: Any = copy.deepcopy(scorer)
     added: dict[str, _Product] = {}
     for number, (name, module, part) in enumerate(_matrices(tuned)):
@@ -104,7 +111,7 @@ def low_rank(
         added[name] = _Product(weight, rank, generator(seed, number, -1))
         parametrize.register_parametrization(module, part, added[name])
     groups = [group for product in added.values() for group in product.groups(rate)]
-    _tune(tuned, scorer, examples, groups, steps=steps, seed=seed)
+    _tune(tuned, scorer, examples, groups, steps=steps, seed=seed, objective=objective)
     factors = {f"low.{name}": product.low.detach() for name, product in added.items()}
     factors |= {f"high.{name}": product.high.detach() for name, product in added.items()}
     return factors | _start(scorer, examples)

@@ -48,7 +48,7 @@ class Adapt:
         clipopt adapt animals/ --shots 8 --out animals.adapter
         clipopt adapt animals.csv --method lora --scorer openai/clip-vit-base-patch32 --out animals.adapter
         clipopt classify photos/ --scorer animals.adapter
-        clipopt image "a photo of my dog" --scorer animals.adapter
+        clipopt image "a photo of a dog" --scorer animals.adapter
 
     Methods: probe (a linear classifier held to the labels' texts), projection (a matrix on picture rows held to the
     identity), tip (the pictures as a cache, no training) and tip-f (trained), coop (learned words before the label),
