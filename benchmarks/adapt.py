@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipopt import files
-from clipopt.adapt import METHODS, Examples, Method, adapt, choose_shots, encode_pictures, zero_shot
+from clipopt.adapt import METHODS, Examples, Method, Options, adapt, choose_shots, encode_pictures, zero_shot
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.adapted import AdaptedScorer
 
@@ -85,8 +85,15 @@ def class_means(scorer: Scorer, examples: Examples) -> Tensor:
     return torch.stack([F.normalize(rows[examples.numbers == n].mean(0), dim=0) for n in range(len(examples.labels))])
 
 
-def measure(spec: str, data: Data, methods: Sequence[Method], seeds: int, known: dict[str, Any]) -> dict[str, Any]:
-    """Shares by method, shots and seed; `known` is filled up."""
+def measure(
+    spec: str,
+    data: Data,
+    methods: Sequence[Method],
+    seeds: int,
+    known: dict[str, Any],
+    keep: Callable[[dict[str, Any]], None],
+) -> None:
+    """Shares by method, shots and seed; `known` is filled up, and kept after every one."""
     labels, pool, pool_numbers, pictures, numbers = data
     scorer = load_scorer(spec)
     if known.get("fingerprint") != scorer.fingerprint or known.get("labels") != list(labels):
@@ -100,17 +107,16 @@ def measure(spec: str, data: Data, methods: Sequence[Method], seeds: int, known:
             examples = Examples([pool[i] for i in chosen], pool_numbers[chosen], labels)
             for method in ("class means", *methods):
                 found = known["shares"].setdefault(method, {}).setdefault(str(shots), {})
-                if str(seed) in found or method == "wise-ft":
+                full = method in ("full", "wise-ft")  # the same weights, all the way and half the way
+                if str(seed) in found:
                     continue
                 start = time.perf_counter()
                 if method == "class means":
                     found[str(seed)] = bench.share(scorer, class_means(scorer, examples))
                 else:
-                    adapter = adapt(method, scorer, examples, base=spec, seed=seed)
-                    made = {method: adapter}
-                    if method == "full" and "wise-ft" in methods:  # the same weights, half way
-                        made["wise-ft"] = replace(adapter, method="wise-ft", share=0.5)
-                    for name, one in made.items():
+                    adapter = adapt("full" if full else method, scorer, examples, base=spec, seed=seed)
+                    half = replace(adapter, method="wise-ft", share=Options().share)
+                    for name, one in ({"full": adapter, "wise-ft": half} if full else {method: adapter}).items():
                         adapted = one.apply(scorer)
                         own = known["shares"].setdefault(name, {}).setdefault(str(shots), {})
                         own[str(seed)] = bench.share(adapted, adapted.encode_text(labels))
@@ -153,7 +159,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axis.set_xticks(SHOTS, [str(n) for n in SHOTS])
         axis.set(xlabel="pictures of each label", ylabel="named rightly, %", ylim=(0, 100), title=name)
         axis.grid(alpha=0.3)
-    axes[0][-1].legend(fontsize=8, loc="lower right")
+    axes[0][0].legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.1))
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -163,8 +169,9 @@ def table(found: dict[str, Any]) -> str:
     lines = ["| shots | " + " | ".join(map(str, SHOTS)) + " |", "|---" * (len(SHOTS) + 1) + "|"]
     for method in ("class means", *METHODS):
         if any(found["shares"].get(method, {}).values()):
-            means = [statistics.mean(found["shares"][method][str(n)].values()) for n in SHOTS]
-            lines.append(f"| {method} | " + " | ".join(f"{100 * m:.1f}" for m in means) + " |")
+            shares = [list(found["shares"][method].get(str(n), {}).values()) for n in SHOTS]
+            means = [f"{100 * statistics.mean(some):.1f}" if some else "" for some in shares]
+            lines.append(f"| {method} | " + " | ".join(means) + " |")
     return "\n".join(lines)
 
 
@@ -191,10 +198,14 @@ def main() -> None:
             if name == "things" and options.sheet:
                 files.save(options.sheet, files.sheet(torch.stack(data[3][:: options.held_out]), data[0], cell=96))
             title = "scikit-learn's digits" if name == "digits" else f"{len(data[0])} things outside the training"
-            before = results["sets"].pop(title, {})
-            results["sets"][title] = measure(options.scorer, data, options.methods, options.seeds, before)
-            if options.out:
-                files.write_text(options.out, json.dumps(results, indent=1) + "\n")
+
+            def keep(found: dict[str, Any], title: str = title) -> None:
+                results["sets"][title] = found
+                if options.out:
+                    files.write_text(options.out, json.dumps(results, indent=1) + "\n")
+
+            before = results["sets"].get(title, {})
+            measure(options.scorer, data, options.methods, options.seeds, before, keep)
     for name, found in results["sets"].items():
         print(f"{name}: zero-shot {100 * found['zero-shot']:.1f} % of {found['pictures']} pictures\n\n{table(found)}\n")
     if options.plot:

@@ -28,7 +28,7 @@ from clipopt.types import generator
 LABELS = ("red fox", "fox", "blue house")
 WORDS = "a an the red blue fox house photo picture drawing painting image of in snow"
 # A random tower sees all pictures almost alike: the cache must be sharp.
-QUICK = Options(steps=40, rate=0.02, anchor=0.01, alpha=20.0, beta=30.0, per_label=True)
+QUICK = Options(steps=20, rate=0.04, anchor=0.01, alpha=20.0, beta=30.0, per_label=True)
 
 
 @pytest.fixture(scope="module")
