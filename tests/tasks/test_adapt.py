@@ -100,6 +100,8 @@ def test_learns_and_is_a_scorer_for_other_commands(photos, here, towers, capsys,
     )
     named = next(row["labels"][0] for row in result["pictures"] if row["path"] == "photos/fox/0.png")
     assert said(capsys)["pictures"][0]["captions"][0]["text"] == f"a photo of a {named}"
+    assert main(["caption", "photos/fox/0.png", "--scorer", "mine", "--json"]) == 0
+    assert said(capsys)["pictures"][0]["captions"]
     small = ["--size", "16", "--steps", "2", "--crops", "2", "--json", "--out", "run"]
     assert main(["image", "a star", "--scorer", "mine", *towers[2:], *small]) == 0
     assert said(capsys)["status"] == "done"
