@@ -9,7 +9,7 @@ import pytest
 from clipopt import cli
 from clipopt.cli import main
 
-COMMANDS = ("image", "story", "caption", "rank", "score", "index", "search", "train", "eval")
+COMMANDS = ("image", "story", "caption", "rank", "score", "index", "search", "classify", "adapt", "train", "eval")
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture):
