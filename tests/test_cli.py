@@ -1,5 +1,6 @@
 """The command itself: help, errors, exit statuses."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,16 @@ def test_every_command_teaches(command: str, capsys: pytest.CaptureFixture):
     out = capsys.readouterr().out
     assert f"usage: clipopt {command}" in out
     assert "--out" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_is_off_until_it_is_given(command: str):
+    needed = {"score": ["a.json", "b"], "index": ["."], "search": ["i"], "train": ["scorer"], "eval": ["image"]}
+    off = cli._parse(command, needed.get(command, []))
+    flags = [field.name for field in dataclasses.fields(off) if field.type is bool]
+    assert flags
+    on = cli._parse(command, [*needed.get(command, []), *(f"--{flag.replace('_', '-')}" for flag in flags)])
+    assert [(getattr(off, flag), getattr(on, flag)) for flag in flags] == [(False, True)] * len(flags)
 
 
 def in_a_process_of_its_own(script: str) -> str:

@@ -37,7 +37,7 @@ FADE = 0.05
 """Least width of a region's soft edge, as a fraction of the shorter side: a hard one can be seen."""
 MARGIN = 8
 """A tile is made larger by one part in this many."""
-COVER = 0.1
+COVER = 0.4
 """Weight of how opaque a transparent drawing is: what nobody looks for should not be there."""
 CHUNK = 64
 """Most views that a scorer sees at once."""

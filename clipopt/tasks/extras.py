@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from clipopt import files, losses
 from clipopt.likeness import Likeness
@@ -115,7 +116,7 @@ class Penalties:
         if self._colours is not None:
             terms["few colours"] = e.few_colours * losses.palette(images, self._colours)
         if self._edges is not None:
-            terms["edges"] = e.edge_weight * losses.edges(images, self._map)
+            terms["edges"] = e.edge_weight * losses.edges(_shrink(images, self._seen), self._map)
         if self._likeness is not None:
             terms["likeness"] = e.likeness * self._likeness(images)
         if self._head is not None:
@@ -127,9 +128,16 @@ class Penalties:
         size = (images.shape[-2], images.shape[-1])
         self._size = size
         if self._edges is not None:
-            self._map = losses.edge_strength(resize(self._edges, size)).to(images)
+            # As coarse as the scorer sees: at full size, grain is the cheapest outline.
+            zoom = min(1.0, self.scorer.image_size / min(size))
+            self._seen = (max(1, round(zoom * size[0])), max(1, round(zoom * size[1])))
+            self._map = losses.edge_strength(_shrink(resize(self._edges, size).to(images), self._seen))
         asked = self.extras.likeness and given is not None
         self._likeness = Likeness(self.scorer, given.to(images)) if asked and given is not None else None
+
+
+def _shrink(images: Images, size: tuple[int, int]) -> Images:
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def _device(scorer: Scorer) -> torch.device:

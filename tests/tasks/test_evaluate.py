@@ -5,6 +5,7 @@ import pytest
 
 from clipopt.cli import main
 from clipopt.tasks.evaluate_mesh import solid_bank, solid_prompts
+from clipopt.tasks.kinds import SUITS
 
 
 def test_it_measures_and_shows(towers, here, capsys):
@@ -22,6 +23,16 @@ def test_it_measures_and_shows(towers, here, capsys):
     rows = [json.loads(line) for line in (here / "measured" / "pictures.jsonl").read_text().splitlines()]
     assert [row["seed"] for row in rows] == [0, 1] * 6
     assert iio.imread(here / "measured" / "sheet.png").shape[2] == 3
+
+
+@pytest.mark.parametrize("param", [None, "palette", "siren", "shapes"])
+def test_it_measures_everything_that_can_be_learned(param, towers, here, capsys):
+    chosen = [] if param is None else ["--param", param]
+    options = ["--prompts", "2", "--seeds", "1", "--steps", "1", "--size", "16", "--crops", "1", *chosen, "--json"]
+    assert main(["eval", "image", *towers, *options, "--preset", "plain", "--out", "measured"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["param"], plan["crops"]) == (param or "fourier", 1)
+    assert plan["lr"] == SUITS[plan["param"]][1]
 
 
 def test_the_batch_changes_no_picture(towers, here):

@@ -23,14 +23,19 @@ def noise(*key: int) -> torch.Tensor:
     return torch.rand(1, 3, 14, 20, generator=generator(*key))
 
 
-def drawing(extras: Extras, init: torch.Tensor, palette: str = "16", plan: Plan = PLAN) -> Drawing:
-    scorer = ToyScorer()
+def shrunk(images: torch.Tensor) -> torch.Tensor:
+    """As coarse as a scorer of 7 pixels sees it."""
+    return torch.nn.functional.interpolate(images, (7, 10), mode="bilinear", antialias=True)
+
+
+def drawing(extras: Extras, init: torch.Tensor, palette: str = "16", image_size: int = 16) -> Drawing:
+    scorer = ToyScorer(image_size=image_size)
     loaded = extras.load(scorer, palette, has_init=True)
-    return Drawing(plan, [Item({"a fox": 1.0}, 0, "")], scorer, edit=Edit(init=init), extras=loaded)
+    return Drawing(PLAN, [Item({"a fox": 1.0}, 0, "")], scorer, edit=Edit(init=init), extras=loaded)
 
 
-def terms(extras: Extras, init: torch.Tensor, palette: str = "16") -> dict[str, float]:
-    found = drawing(extras, init, palette).loss(0, generator(0, 0))
+def terms(extras: Extras, init: torch.Tensor, palette: str = "16", image_size: int = 16) -> dict[str, float]:
+    found = drawing(extras, init, palette, image_size).loss(0, generator(0, 0))
     return {name: float(term.detach()) for name, term in found.items()}
 
 
@@ -56,18 +61,18 @@ def test_every_term_is_the_loss_of_that_name_with_its_weight(tmp_path: Path):
         saturation=0.5, border=2.0, few_colours=3.0, edges=tmp_path / "other.png", edge_weight=0.7, likeness=1.5,
         aesthetic=str(head(tmp_path / "head.safetensors")), aesthetic_weight=0.1,
     )  # fmt: skip
-    found = terms(asked, image, "gameboy")
+    found = terms(asked, image, "gameboy", 7)
     image = drawing(asked, image, "gameboy").pictures()
-    outlines = losses.edge_strength(files.load_image(tmp_path / "other.png"))
+    other = files.load_image(tmp_path / "other.png")
     shades = torch.tensor([[*bytes.fromhex(c)] for c in ("0f380f", "306230", "8bac0f", "9bbc0f")]) / 255
-    embedding = ToyScorer().encode_image(image)
+    embedding = ToyScorer(image_size=7).encode_image(image)
     assert found == pytest.approx(
         {
             "match": found["match"],
             "saturation": -0.5 * float(losses.saturation(image)),
             "border": 2 * float(losses.border(image)),
             "few colours": 3 * float(losses.palette(image, shades)),
-            "edges": 0.7 * float(losses.edges(image, outlines)),
+            "edges": 0.7 * float(losses.edges(shrunk(image), losses.edge_strength(shrunk(other)))),
             "likeness": 0.0,
             "aesthetic": 0.1 * float(10 - embedding.sum()),
         },

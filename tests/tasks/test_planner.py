@@ -162,9 +162,9 @@ def test_large_pictures_start_small(size: tuple[int, int], stages: int):
 
 
 def test_long_runs_are_told_in_hours():
-    plan = {"items": ["a"], "memory_bytes": None, "measured": [], "files": [], "folder": "run"}
+    plan = {"items": ["a"], "preset": "", "memory_bytes": None, "measured": [], "files": [], "folder": "run"}
     said = [in_words(plan | {"seconds": seconds}) for seconds in (3.21, 60, 600, 9000)]
-    assert [text.splitlines()[1].split(":")[0] for text in said] == [
+    assert [text.splitlines()[2].split(":")[0] for text in said] == [
         f"time    about {words}" for words in ("3.2 s", "60 s", "10 min", "2.5 h")
     ]
     assert "not told" in said[0]
