@@ -18,10 +18,11 @@ import torch
 from clipopt.captions import Beam, Captioner, TextEncoder, Weights, encode_views
 from clipopt.embedded.captions import Scene, caption, slots, true_of
 from clipopt.embedded.concepts import things
-from clipopt.embedded.measure import UNSEEN
+from clipopt.embedded.measure import UNSEEN, accuracy
 from clipopt.embedded.painters import Painter
 from clipopt.embedded.suite import interval
 from clipopt.scorers import load_scorer
+from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks.caption import second_stage
 from clipopt.tasks.grammar import WorldGrammar
 
@@ -125,6 +126,7 @@ def main() -> None:
             for way, some in verdicts.items()
         },
         "retrieval": recall,
+        "zero-shot accuracy": accuracy(scorer, 1000) if isinstance(scorer, TowerScorer) else None,
     }
     text = json.dumps(results, indent=2)
     print(text)

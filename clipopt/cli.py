@@ -27,6 +27,8 @@ commands:
   score    CLIPScore and RefCLIPScore of captions
   index    make the pictures of a folder searchable
   search   find pictures:  clipopt search photos.index "a red apple"
+  classify say which of some labels pictures have
+  adapt    teach a scorer labels of your own from a few pictures
   train    train the embedded scorers or the judge again
   eval     measure a task on its fixed suite of prompts
 
@@ -112,6 +114,14 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.search import Search
 
             return _settings(Search, command, arguments)
+        case "classify":
+            from clipopt.tasks.classify import Classify
+
+            return _settings(Classify, command, arguments)
+        case "adapt":
+            from clipopt.tasks.adapt import Adapt
+
+            return _settings(Adapt, command, arguments)
         case "train":
             from clipopt.tasks.train import Train
 
@@ -124,7 +134,7 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.evaluate import Evaluate
 
             return _settings(Evaluate, command, arguments)
-    known = re.findall(r"^  (\w+)  ", HELP, re.MULTILINE)
+    known = re.findall(r"^  (\w+) +", HELP, re.MULTILINE)
     raise ValueError(f"no command {command!r}: expected one of {', '.join(known)}, see `clipopt --help`")
 
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.files import atomic, save, write_text
 from clipopt.geometry.atlas import bake
 from clipopt.geometry.doctor import mend
-from clipopt.geometry.mesh import Mesh, fit, icosphere
+from clipopt.geometry.mesh import Mesh, fit, icosphere, vertex_normals
 from clipopt.geometry.remesh import with_faces
 from clipopt.render.shade import sample_texture
 
@@ -39,28 +40,36 @@ def primitive(name: str, faces: int = 1280) -> Mesh:
         raise ValueError(f"expected a shape of {', '.join(PRIMITIVES)}, got {name!r}")
     if faces < 20:
         raise ValueError(f"expected 20 faces or more, got {faces}")
-    if name == "sphere":
-        subdivisions = round(math.log(faces / 20, 4))
-        exact = icosphere(subdivisions)
-        return exact if len(exact.faces) == faces else with_faces(exact, faces)
-    import trimesh
+    if name == "torus":
+        import trimesh
 
+        grid = trimesh.creation.torus(major_radius=0.7, minor_radius=0.3)
+        x, y, z = torch.tensor(np.asarray(grid.vertices)).unbind(1)
+        # trimesh has z up.
+        start = Mesh(torch.stack([y, z, x], 1), torch.tensor(np.asarray(grid.faces), dtype=torch.int64))
+    else:
+        start = icosphere(max(1, round(math.log(faces / 20, 4))))
+        start = replace(start, vertices=_reach(name, start.vertices.double()) * start.vertices.double())
+    made = start if name == "sphere" and len(start.faces) == faces else with_faces(start, faces)
+    return replace(made, vertices=fit(made.vertices).float())
+
+
+def _reach(name: str, toward: Float[Tensor, "v 3"]) -> Float[Tensor, "v 1"]:
+    """How far the surface of a simple shape lies from its centre, by unit directions."""
+    level, up = toward[:, [0, 2]].norm(dim=1), toward[:, 1]
     match name:
         case "cube":
-            shape = trimesh.creation.box((1.0, 1.0, 1.0))
+            reach = 0.5 / toward.abs().amax(1)
         case "cylinder":
-            shape = trimesh.creation.cylinder(radius=0.5, height=1.4)
-        case "cone":
-            shape = trimesh.creation.cone(radius=0.6, height=1.4)
-        case "capsule":
-            shape = trimesh.creation.capsule(radius=0.5, height=1.0)
+            reach = 1 / torch.maximum(level / 0.5, up.abs() / 0.7)
+        case "cone":  # its tip lies 0.9 above the centre, its base, of radius 0.6, 0.5 below
+            reach = 1 / torch.maximum(-up / 0.5, (1.4 * level + 0.6 * up) / (0.6 * 0.9))
+        case "capsule":  # two half balls of radius 0.5, their centres 0.5 from the middle
+            side, cap = 0.5 / level.clamp_min(1e-9), up.abs()
+            reach = torch.where(side * up.abs() <= 0.5, side, cap)
         case _:
-            shape = trimesh.creation.torus(major_radius=0.7, minor_radius=0.3)
-    x, y, z = torch.tensor(np.asarray(shape.vertices), dtype=torch.float64).unbind(1)
-    upright = torch.stack([y, z, x], 1)  # trimesh has z up
-    start = Mesh(fit(upright), torch.tensor(np.asarray(shape.faces), dtype=torch.int64))
-    made = with_faces(start, faces)
-    return replace(made, vertices=fit(made.vertices).float())
+            reach = torch.ones_like(up)
+    return reach[:, None]
 
 
 def load_mesh(path: str | Path) -> tuple[Mesh, list[str]]:
@@ -83,13 +92,17 @@ def load_mesh(path: str | Path) -> tuple[Mesh, list[str]]:
         raise ValueError(f"cannot read {path}: {hint}, got {'a folder' if path.is_dir() else 'no such file'}")
     try:
         scene = trimesh.load_scene(path, process=False)
-        parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+        placed = [scene.graph[node] for node in scene.graph.nodes_geometry]
+        found = [(scene.geometry[name], place) for place, name in placed]
+        parts = [(part, place) for part, place in found if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     except Exception as error:  # every format fails in its own way
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"cannot read {path}: {hint}, got one that cannot be understood ({reason})") from error
     if not parts:
         raise ValueError(f"cannot read {path}: expected a mesh with faces, got none")
-    meshes = [_from_trimesh(part, textured=len(parts) == 1) for part in parts]
+    meshes = [_from_trimesh(part, place, textured=len(parts) == 1) for part, place in parts]
+    if path.suffix.lower() in (".glb", ".gltf"):
+        meshes = [m if m.colors is None else replace(m, colors=_to_srgb(m.colors)) for m in meshes]
     shift, vertices, faces, colors = 0, [], [], []
     for mesh in meshes:
         vertices.append(mesh.vertices)
@@ -143,14 +156,52 @@ def save_mesh(path: str | Path, mesh: Mesh, *, texture: int = 1024) -> None:
     if path.suffix.lower() == ".obj":
         _save_obj(path, mesh, texture)
         return
-    data = _to_trimesh(mesh).export(file_type=path.suffix.lower()[1:])
+    data = _glb(mesh) if path.suffix.lower() == ".glb" else _to_trimesh(mesh).export(file_type=path.suffix.lower()[1:])
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
 
-def _from_trimesh(part: Any, *, textured: bool) -> Mesh:
-    vertices = torch.tensor(np.asarray(part.vertices), dtype=torch.float32)
+def _glb(mesh: Mesh) -> bytes:
+    """With normals, a material that is no metal, and colours of vertices linear in light, as glTF has them."""
+    shape = _to_trimesh(mesh)
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    shape.vertex_normals = (
+        normals if len(shape.vertices) == len(normals) else normals[mesh.faces].flatten(0, 1)
+    ).numpy()
+    if mesh.texture is None and mesh.colors is not None:
+        shape.visual = type(shape.visual)()
+        shape.vertex_attributes["color"] = _to_linear(mesh.colors.clamp(0, 1)).numpy()
+
+    def finish(tree: dict[str, Any]) -> None:
+        for part in (part for whole in tree["meshes"] for part in whole["primitives"]):
+            for name in [name for name in part["attributes"] if name.upper() == "_COLOR"]:
+                part["attributes"]["COLOR_0"] = part["attributes"].pop(name)
+            if "material" not in part:
+                surface = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+                tree["materials"] = [{"pbrMetallicRoughness": surface, "doubleSided": True}]
+                part["material"] = 0
+
+    data: bytes = shape.export(file_type="glb", include_normals=True, tree_postprocessor=finish)
+    return data
+
+
+def _to_linear(srgb: Tensor) -> Tensor:
+    """Light of sRGB values, IEC 61966-2-1."""
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def _to_srgb(light: Tensor) -> Tensor:
+    return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp_min(1e-9) ** (1 / 2.4) - 0.055)
+
+
+def _from_trimesh(part: Any, place: Any, *, textured: bool) -> Mesh:
+    """The part of a scene at its place, a 4 x 4 matrix; trimesh's own way there loses colours beside a material."""
+    place = torch.tensor(np.asarray(place), dtype=torch.float64)
+    points = torch.tensor(np.asarray(part.vertices), dtype=torch.float64)
+    vertices = (points @ place[:3, :3].T + place[:3, 3]).float()
     faces = torch.tensor(np.asarray(part.faces), dtype=torch.int64)
+    if torch.linalg.det(place[:3, :3]) < 0:  # a mirror turns faces over
+        faces = faces.flip(1)
     colors = uv = texture = None
     visual = part.visual
     if visual.kind == "texture" and visual.uv is not None:
@@ -162,6 +213,11 @@ def _from_trimesh(part: Any, *, textured: bool) -> Mesh:
             uv = torch.tensor(np.asarray(visual.uv), dtype=torch.float32)[faces]
         else:
             visual = visual.to_color()
+    beside = getattr(visual, "vertex_attributes", {}).get("color")  # a GLB may have both, a material and these
+    if texture is None and beside is not None and len(beside) == len(vertices):
+        given = np.asarray(beside)[:, :3]
+        largest = np.iinfo(given.dtype).max if given.dtype.kind in "ui" else 1.0
+        return Mesh(vertices, faces, torch.tensor(given / largest, dtype=torch.float32).clamp(0, 1))
     if texture is None and visual.kind in ("vertex", "face"):
         rgba = visual.vertex_colors if visual.kind == "vertex" else part.visual.to_color().vertex_colors
         colors = torch.tensor(np.asarray(rgba)[:, :3], dtype=torch.float32) / 255

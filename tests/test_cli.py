@@ -11,7 +11,9 @@ import clipopt
 from clipopt import cli
 from clipopt.cli import main
 
-COMMANDS = ("image", "mesh", "story", "caption", "rank", "score", "index", "search", "train", "eval")
+COMMANDS = (
+    "image", "mesh", "story", "caption", "rank", "score", "index", "search", "classify", "adapt", "train", "eval",
+)  # fmt: skip
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture):

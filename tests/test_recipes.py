@@ -66,7 +66,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_every_recipe_is_tested():
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(SMALL)
+    # What makes sounds has a scorer of its own: tests/tasks/test_sounds.py.
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*SMALL, "clap_synth"}
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.scorers import Scorer
+from clipopt.scorers.clap import ClapScorer
 
 _CORPUS_ROWS = 8192
 _Score = Callable[[Sequence[str]], list[float]]
@@ -49,7 +50,7 @@ class TextEncoder:
         capacity: How many rows are kept; when it is reached, all are forgotten.
     """
 
-    def __init__(self, scorer: Scorer, capacity: int = 100_000) -> None:
+    def __init__(self, scorer: Scorer | ClapScorer, capacity: int = 100_000) -> None:
         self.scorer = scorer
         self.capacity = capacity
         self._rows: dict[str, Tensor] = {}

@@ -1,7 +1,6 @@
 """Words that a scorer takes for a picture, found by gradient: hard prompts."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from clipopt.captions.candidates import Candidate
 from clipopt.scorers import Scorer
 from clipopt.scorers.huggingface import HuggingFaceScorer
+from clipopt.scorers.reading import open_text
 from clipopt.scorers.tower import TowerScorer
 from clipopt.types import generator
 
@@ -26,52 +26,27 @@ class _Reader:
         if isinstance(scorer, TowerScorer):
             self.words = list(scorer.towers.config.vocabulary)
             self.ids = scorer.towers.tokenize(self.words)[:, 0]
-            self._embedding: Any = scorer.towers.text.embedding
         elif isinstance(scorer, HuggingFaceScorer):
             self.words, self.ids = _whole_words(scorer.tokenizer)
-            self._embedding = scorer.model.text_model.get_input_embeddings()
         else:
             raise ValueError(
                 f"cannot search prompts for {scorer.name}: expected a scorer of transformers or of clipopt"
             )
         if not self.words:
             raise ValueError(f"{scorer.name} has no word that is one token: no prompt can be searched")
-        self.scorer = scorer
-        self.table: Float[Tensor, "v w"] = self._embedding.weight[self.ids.to(self._embedding.weight.device)].float()
+        self.name, self.tower = scorer.name, open_text(scorer)
+        self.table: Float[Tensor, "v w"] = self.tower.table[self.ids.to(self.tower.table.device)].float()
 
     def frame(self, length: int) -> Int[Tensor, "1 _"]:
         """The tokens of a prompt of `length` words, all of them the first one, which stands for whatever comes."""
-        text = " ".join([self.words[0]] * length)
-        scorer: Any = self.scorer
-        tokens: Tensor = (scorer.towers if isinstance(scorer, TowerScorer) else scorer).tokenize([text])
+        tokens = self.tower.tokenize([" ".join([self.words[0]] * length)])
         if int((tokens == self.ids[0]).sum()) != length:
-            raise ValueError(f"{self.scorer.name} does not read {length} words: ask for a shorter prompt")
-        return tokens.to(self.table.device)
+            raise ValueError(f"{self.name} does not read {length} words: ask for a shorter prompt")
+        return tokens
 
     def encode(self, frame: Int[Tensor, "1 _"], embedded: Float[Tensor, "l w"]) -> Float[Tensor, " d"]:
         """The unit row of the prompt whose words have these embeddings, differentiable in them."""
-        with self._replaced(frame == self.ids[0].to(frame.device), embedded):
-            rows = self.scorer.towers.text(frame) if isinstance(self.scorer, TowerScorer) else self._features(frame)
-        return F.normalize(rows.float(), dim=-1)[0]
-
-    def _features(self, frame: Int[Tensor, "1 _"]) -> Tensor:
-        scorer: Any = self.scorer
-        mask = frame != scorer.tokenizer.pad_token_id if scorer._reads == "masked" else None
-        features: Tensor = scorer.model.get_text_features(frame, attention_mask=mask).pooler_output
-        return features
-
-    @contextmanager
-    def _replaced(self, where: Tensor, embedded: Tensor) -> Iterator[None]:
-        def replace(module: Any, inputs: Any, output: Tensor) -> Tensor:
-            output = output.clone()
-            output[where] = embedded.to(output.dtype)
-            return output
-
-        hook = self._embedding.register_forward_hook(replace)
-        try:
-            yield
-        finally:
-            hook.remove()
+        return self.tower.encode(frame, frame == self.ids[0].to(frame.device), embedded)[0]
 
 
 class PromptSearch:

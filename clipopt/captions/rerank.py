@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clipopt.captions.candidates import Candidate, Generator, TextEncoder
 from clipopt.scorers import Scorer
+from clipopt.scorers.clap import ClapScorer
 
 VIEWS = 5
 """The most views of a picture: the whole, and its corners."""
@@ -178,7 +179,9 @@ class Captioner:
         return [mean if c.likelihood is None else c.likelihood for c in candidates]
 
 
-def probabilities(scorer: Scorer, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
+def probabilities(
+    scorer: Scorer | ClapScorer, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]
+) -> Float[Tensor, "b n"]:
     """What the scorer's head makes of its logits: a raw cosine of 0.3 says nothing, a probability does.
 
     A softmax head says which of these texts it is, so that every row sums to 1; a sigmoid head says of each text

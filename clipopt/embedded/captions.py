@@ -53,6 +53,8 @@ class Scene:
         other_colour: Its colour.
         relation: "beside" (the first is left) or "over" (the first is above).
         background: Its named colour; "" where it has none.
+        tinted: Whether the colour is not the thing's own: "a snowman" is white, and captions of a purple one say so.
+        other_tinted: Likewise of the second.
 
     In a caption any attribute but `concept` may be None, for unstated; `other` is then None for "no other".
     """
@@ -66,6 +68,8 @@ class Scene:
     other_colour: str | None = None
     relation: str | None = None
     background: str | None = None
+    tinted: bool = False
+    other_tinted: bool = False
 
     def slots(self) -> list[int]:
         """The attributes as small integers: -1 unstated, -2 unnamed, -3 absent."""
@@ -156,7 +160,7 @@ def caption(said: Scene, rng: Random | None = None) -> str:
 def describe(scene: Scene, rng: Random) -> Scene:
     """A choice of what to say of `scene`: its concepts always, each other attribute now and then."""
     shape = scene.concept >= len(things())
-    colour = scene.colour if scene.colour and rng.random() < (0.85 if shape else 0.5) else None
+    colour = scene.colour if (scene.colour and rng.random() < (0.85 if shape else 0.5)) or scene.tinted else None
     if scene.other is not None:
         other_shape = scene.other >= len(things())
         return Scene(
@@ -164,7 +168,7 @@ def describe(scene: Scene, rng: Random) -> Scene:
             colour,
             other=scene.other,
             other_colour=scene.other_colour
-            if scene.other_colour and rng.random() < (0.85 if other_shape else 0.4)
+            if (scene.other_colour and rng.random() < (0.85 if other_shape else 0.4)) or scene.other_tinted
             else None,
             relation=scene.relation if rng.random() < 0.85 else None,
             background=scene.background if scene.background and rng.random() < 0.15 else None,

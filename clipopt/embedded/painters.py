@@ -305,7 +305,7 @@ class Painter:
         x, y = (self.side * (0.5 + t * room) for t in (u, v))
         image = self._put(image, rng, what, self.side * share, x, y, 0.12)
         size = "small" if share < 0.42 else "large" if share > 0.72 else "medium"
-        return image, Scene(number, colour, 1, size, place, background=ground)
+        return image, Scene(number, colour, 1, size, place, background=ground, tinted=_tinted(what))
 
     def _several(self, rng: Random, noise: torch.Generator) -> tuple[Array, Scene]:
         what = self._concept(rng, 0.5)
@@ -321,13 +321,13 @@ class Painter:
         for u, v in spots:
             x, y = (self.side * (0.5 + t + d + rng.gauss(0, 0.012)) for t, d in ((u, dx), (v, dy)))
             image = self._put(image, rng, what, self.side * share * rng.uniform(0.93, 1.05), x, y, 0.1)
-        return image, Scene(number, colour, count, "medium", None, background=ground)
+        return image, Scene(number, colour, count, "medium", None, background=ground, tinted=_tinted(what))
 
     def _finish_single(
         self, image: Array, rng: Random, what: tuple[int, str, Array | None], ground: str
     ) -> tuple[Array, Scene]:
         image = self._put(image, rng, what, self.side * 0.65, self.side / 2, self.side / 2, 0.12)
-        return image, Scene(what[0], what[1], 1, "medium", None, background=ground)
+        return image, Scene(what[0], what[1], 1, "medium", None, background=ground, tinted=_tinted(what))
 
     def _pair(self, rng: Random, noise: torch.Generator) -> tuple[Array, Scene]:
         shapes = rng.choice((0.0, 1.0, 1.0, 0.5))
@@ -344,4 +344,11 @@ class Painter:
         for what, sign in ((first, -1), (second, 1)):
             x, y = self.side * (cx + sign * du), self.side * (cy + sign * dv)
             image = self._put(image, rng, what, self.side * rng.uniform(0.36, 0.47), x, y, 0.1)
-        return image, Scene(first[0], first[1], 1, "medium", None, second[0], second[1], relation, ground)
+        return image, Scene(
+            *first[:2], 1, "medium", None, *second[:2], relation, ground, _tinted(first), _tinted(second)
+        )
+
+
+def _tinted(what: tuple[int, str, Array | None]) -> bool:
+    """Whether a thing, not a shape, is painted in a colour that is not its own."""
+    return what[0] < len(things()) and what[2] is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,11 +32,12 @@ def _numbers(text: str, index: dict[str, int]) -> list[int]:
 def _paint_chunk(seed: int, chunk: int, count: int, folder: Path) -> None:
     painter = Painter(seed)
     index = {w: n + 2 for n, w in enumerate(vocabulary())}
-    images, scenes, said, false, ids, false_ids = [], [], [], [], [], []
+    images, scenes, tinted, said, false, ids, false_ids = [], [], [], [], [], [], []
     for number in range(chunk * CHUNK, chunk * CHUNK + count):
         image, scene = painter.paint(number)
         images.append(image)
         scenes.append(scene.slots())
+        tinted.append(scene.tinted)
         rng = Random(f"{seed}/{number}/captions")
         for _ in range(_CAPTIONS):
             true = describe(scene, rng)
@@ -48,6 +49,7 @@ def _paint_chunk(seed: int, chunk: int, count: int, folder: Path) -> None:
     shape = (count, _CAPTIONS, -1)
     arrays: dict[str, NDArray[Any]] = {
         "scenes": np.array(scenes, np.int16),
+        "tinted": np.array(tinted),
         "said": np.array(said, np.int16).reshape(shape),
         "false": np.array(false, np.int16).reshape(shape),
         "ids": np.array(ids, np.int16).reshape(shape),
@@ -94,10 +96,14 @@ def paint(seed: int, count: int, folder: Path, *, workers: int | None = None) ->
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures with one true and one false caption each; attributes as `Scene.slots`, words as numbers."""
+    """Pictures with one true and one false caption each; attributes as `Scene.slots`, words as numbers.
+
+    `tinted` is that of the scenes.
+    """
 
     images: UInt8[Tensor, "b 3 s s"]
     scenes: Int[Tensor, "b 9"]
+    tinted: Bool[Tensor, " b"]
     said: Int[Tensor, "b 9"]
     false: Int[Tensor, "b 9"]
     ids: Int[Tensor, "b w"]
@@ -115,7 +121,7 @@ class Pictures:
         self._starts = np.cumsum([0] + [len(i) for i in self._images])
         self._rest = {
             key: torch.from_numpy(np.concatenate([np.load(folder / f"{n}-{key}.npy") for n in names]))
-            for key in ("scenes", "said", "false", "ids", "false_ids")
+            for key in ("scenes", "tinted", "said", "false", "ids", "false_ids")
         }
 
     def __len__(self) -> int:
@@ -131,7 +137,9 @@ class Pictures:
 
     def batch(self, numbers: Int[Tensor, " b"], wordings: Int[Tensor, " b"]) -> Batch:
         """Pictures by number, each with one of its wordings."""
-        rest = {k: (v[numbers] if k == "scenes" else v[numbers, wordings]).long() for k, v in self._rest.items()}
+        one = ("scenes", "tinted")
+        rest = {k: v[numbers] if k in one else v[numbers, wordings] for k, v in self._rest.items()}
+        rest = {k: v if v.dtype == torch.bool else v.long() for k, v in rest.items()}
         return Batch(images=self.images(numbers), **rest)
 
     def draw(self, size: int, rng: torch.Generator) -> Batch:

@@ -212,14 +212,17 @@ class Trainer:
         """Symmetric InfoNCE, with `mixed` as pictures that no caption is true of, and the naming loss.
 
         Captions also true of a picture are no negatives; one false caption each is. Named is the thing or coloured
-        shape, among all of them: few of so many stand in one batch.
+        shape, among all of them: few of so many stand in one batch. A thing in a colour not its own is not called by
+        its mere name.
         """
         count = len(images)
         text = self._text(torch.cat([batch.ids, batch.false_ids, self._names]))
         scale = self.towers.log_scale.exp().clamp(max=_MAX_SCALE)
         logits, wrong = (scale * self._image(torch.cat([images, mixed])) @ text.T).split([count, len(mixed)])
         logits, naming = logits[:, : 2 * count], logits[:, 2 * count :]
-        also = true_of(torch.cat([batch.said, batch.false]), batch.scenes).to(self.device)
+        said = torch.cat([batch.said, batch.false])
+        also = true_of(said, batch.scenes) & ~(batch.tinted[:, None] & (said[:, 1] < 0))
+        also = also.to(self.device)
         also &= ~torch.eye(count, 2 * count, dtype=torch.bool, device=self.device)
         logits = logits.masked_fill(also, -1e4)
         own = torch.arange(count, device=self.device)
@@ -228,7 +231,8 @@ class Trainer:
         name, other = (_name(batch.scenes[:, slots]).to(self.device) for slots in ([0, 1], [5, 6]))
         both = (other >= 0).nonzero()[:, 0]
         naming = naming.index_put((both, other[both]), naming.new_tensor(-1e4))
-        return match + _NAMING * F.cross_entropy(naming, name)
+        name = name.masked_fill(batch.tinted.to(self.device), -1)
+        return match + _NAMING * F.cross_entropy(naming, name, ignore_index=-1)
 
     def _visit_buffer(self, rng: Generator) -> tuple[Images, Tensor]:
         """Ascend the score of some buffer pictures; returns them and the numbers of their captions."""

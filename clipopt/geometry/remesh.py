@@ -1,6 +1,6 @@
 """New triangles for a surface: about equally large, about equilateral, as many as asked for.
 
-Everything works on many edges at once: of those that would get into each other's way, the first goes first.
+Everything works on many edges at once; of those that would get into each other's way, one goes first.
 """
 
 import math
@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clipopt.geometry.mesh import Edges, Mesh, face_areas, face_normals, find_edges, vertex_normals
+from clipopt.types import generator
 
 _LONG, _SHORT = 4 / 3, 4 / 5
 _ROUNDS = 5
-_PASSES = 4
+_COLLAPSES, _FLIPS = 12, 4
 # A new face may not turn away from the old one by more than this cosine; two that are folded more are no flat quad.
 _SAME_SIDE, _FLAT = 0.3, 0.7
 _SMALLEST_CLOSED = 20
@@ -50,11 +51,11 @@ def remesh(mesh: Mesh, edge: float, *, rounds: int = _ROUNDS) -> Mesh:
     faces = mesh.faces
     for _ in range(rounds if len(faces) else 0):
         values, faces = _split(values, faces, _LONG * edge)
-        for _ in range(_PASSES):
-            values, faces, again = _collapse(values, faces, _SHORT * edge, _LONG * edge)
+        for number in range(_COLLAPSES):
+            values, faces, again = _collapse(values, faces, _SHORT * edge, _LONG * edge, number)
             if not again:
                 break
-        for _ in range(_PASSES):
+        for _ in range(_FLIPS):
             faces, again = _flip(values, faces)
             if not again:
                 break
@@ -92,8 +93,10 @@ def _split(values: Tensor, faces: Tensor, longest: float) -> tuple[Tensor, Tenso
     return torch.cat([values, ((a + b) / 2)[long]]), torch.cat(new)
 
 
-def _collapse(values: Tensor, faces: Tensor, shortest: float, longest: float) -> tuple[Tensor, Tensor, bool]:
-    """Short edges become points, where the surface stays what it is; whether there were any."""
+def _collapse(
+    values: Tensor, faces: Tensor, shortest: float, longest: float, number: int
+) -> tuple[Tensor, Tensor, bool]:
+    """Short edges become points, where the surface stays what it is; whether there is more to do."""
     edges = find_edges(faces)
     if len(faces) <= _SMALLEST_CLOSED:
         return values, faces, False
@@ -102,7 +105,9 @@ def _collapse(values: Tensor, faces: Tensor, shortest: float, longest: float) ->
     fixed = _on_rims(edges, len(values))
     wanted = (length < shortest) & (edges.count == 2) & ~fixed[first] & ~fixed[second]
     wanted[wanted.clone()] = _two_in_common(edges, len(values), edges.ends[wanted])
-    chosen = _apart(wanted, length, edges, len(values))
+    # By lot, another one each time: an edge that must stay would else hold up its neighbours for ever.
+    lot = torch.rand(len(length), generator=generator(number)).to(length)
+    chosen = _apart(wanted, lot, edges, len(values))
     if not chosen.any():
         return values, faces, False
     new, target = _joined(values, edges.ends[chosen])
@@ -119,7 +124,7 @@ def _collapse(values: Tensor, faces: Tensor, shortest: float, longest: float) ->
     ends = edges.ends[chosen]
     ends = ends[~spoiled[ends[:, 0]]]
     if len(ends) == 0:
-        return values, faces, False
+        return values, faces, True
     values, target = _joined(values, ends)
     faces = target[faces]
     faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
@@ -208,7 +213,7 @@ def _on_rims(edges: Edges, vertices: int) -> Bool[Tensor, " v"]:
 
 
 def _apart(wanted: Bool[Tensor, " e"], cost: Tensor, edges: Edges, vertices: int) -> Bool[Tensor, " e"]:
-    """Those of the wanted edges that are cheapest as far as their neighbours' neighbours."""
+    """Those of the wanted edges that are cheapest as far as their neighbours' neighbours: all can go at once."""
     rank = _ranks(wanted, cost)
     least = _least(rank, edges.ends, vertices)
     around = torch.minimum(least[edges.ends[:, 0]], least[edges.ends[:, 1]])

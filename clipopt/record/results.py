@@ -120,7 +120,7 @@ def write_page(
         labels=summary["items"],
         tables={
             "Settings": config,
-            **({"Result": facts} if facts else {}),
+            **({"Meshes": _rows(facts)} if facts else {}),
             "Models": {f"{name} (fingerprint)": value for name, value in summary["fingerprints"].items()},
             "Versions": summary["versions"],
         },
@@ -130,6 +130,18 @@ def write_page(
         },
     )
     files.write_text(folder / "report.html", render(page))
+
+
+def _rows(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of each item, a row for each, and of all."""
+    rows: dict[str, Any] = {}
+    for name, value in facts.items():
+        items = value if isinstance(value, list) and value and isinstance(value[0], dict) else []
+        for number, item in enumerate(items):
+            label = item.get("item", name)
+            rows[label if label not in rows else f"{label} ({number})"] = {k: v for k, v in item.items() if k != "item"}
+        rows |= {} if items else {name: value}
+    return rows
 
 
 def _title(labels: Sequence[str]) -> str:

@@ -113,10 +113,13 @@ class HuggingFaceScorer(nn.Module):
             raise ValueError("no texts to encode: expected at least one")
         rows = []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            tokens = self.tokenize(texts[start : start + _TEXTS_AT_ONCE]).to(self.model.device)
-            mask = tokens != self.tokenizer.pad_token_id if self._reads == "masked" else None
-            rows.append(self.model.get_text_features(tokens, attention_mask=mask).pooler_output.float())
-        return F.normalize(torch.cat(rows), dim=-1)
+            rows.append(self.read(self.tokenize(texts[start : start + _TEXTS_AT_ONCE]).to(self.model.device)))
+        return torch.cat(rows)
+
+    def read(self, tokens: Int[Tensor, "n _"]) -> Embeddings:
+        """Unit rows of tokens as `tokenize` gives them, differentiable in the weights."""
+        mask = tokens != self.tokenizer.pad_token_id if self._reads == "masked" else None
+        return F.normalize(self.model.get_text_features(tokens, attention_mask=mask).pooler_output.float(), dim=-1)
 
     def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
         """Scaled cosines, plus the bias of a sigmoid head."""

@@ -23,7 +23,8 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
             folder of a transformers CLIP or SigLIP model; or its id on the Hugging Face hub, such as
             "openai/clip-vit-base-patch32". With open_clip installed: "open_clip:NAME/TAG" such as
             "open_clip:ViT-B-32/laion2b_s34b_b79k", "open_clip:NAME/FILE" for a checkpoint file, "open_clip:FOLDER"
-            for a folder with an open_clip_config.json, "hf-hub:OWNER/MODEL" for such a folder on the hub.
+            for a folder with an open_clip_config.json, "hf-hub:OWNER/MODEL" for such a folder on the hub. Or the
+            folder of an adapter that `clipopt adapt` wrote, which brings its base.
         device: A torch device, such as "cpu", "cuda" or "mps".
         dtype: What a real model computes in: "float32", "bfloat16", "float16" (for GPUs that lack the latter), or
             "auto" for bfloat16 where that is faster.
@@ -33,6 +34,10 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
         ValueError: if `spec` names nothing, or what it names is missing, incomplete or not supported.
     """
     place = _device(device)
+    if spec and (Path(spec).expanduser() / "adapter.json").is_file():
+        from clipopt.scorers.adapted import load_adapted
+
+        return load_adapted(Path(spec).expanduser(), device=device, dtype=dtype)
     if spec.startswith(("open_clip:", "hf-hub:")) or _is_open_clip(Path(spec).expanduser()):
         from clipopt.scorers.openclip import load_open_clip
 
@@ -48,8 +53,8 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
         return load_huggingface(hub_folder(spec), name=spec, device=place, dtype=dtype)
     raise ValueError(
         f"unknown scorer {spec!r}: expected embedded, embedded-judge, embedded-plain, a .safetensors file from "
-        "`clipopt train`, the folder of a CLIP or SigLIP model, a hub id such as openai/clip-vit-base-patch32, or one "
-        "of open_clip's such as open_clip:ViT-B-32/laion2b_s34b_b79k"
+        "`clipopt train`, the folder of a CLIP or SigLIP model or of an adapter, a hub id such as "
+        "openai/clip-vit-base-patch32, or one of open_clip's such as open_clip:ViT-B-32/laion2b_s34b_b79k"
     )
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from clipopt import files
 from clipopt.scorers import Scorer
+from clipopt.scorers.clap import ClapScorer
 
 MANIFEST = "index.json"
 _FORMAT = 1
@@ -98,7 +99,7 @@ class Index:
                 raise ValueError(f"{rows} is missing or cut short: index again into another folder")
         return index
 
-    def require(self, scorer: Scorer) -> None:
+    def require(self, scorer: Scorer | ClapScorer) -> None:
         """Check that `scorer` made the rows.
 
         Raises:

@@ -181,7 +181,7 @@ class Caption:
             generators.append(Beam(encode, template, source="template"))
         generators += self._models(scorer, device)
         if not generators:
-            if not isinstance(scorer, TowerScorer):
+            if not _reads_world(scorer):
                 raise ValueError(
                     f"say where captions for {self.scorer} come from: --texts FILE, --corpus INDEX, --captioner MODEL, "
                     "--search WORDS, or --template TEXT --slots FILE"
@@ -242,7 +242,7 @@ class Caption:
 
     def _background(self, scorer: Scorer) -> Tensor | None:
         if self.background is None:
-            embedded = isinstance(scorer, TowerScorer)
+            embedded = _reads_world(scorer)
             return scorer.encode_text(WorldGrammar().typical()).mean(0) if embedded else None
         if self.background.is_file():
             return scorer.encode_text(read_lines(self.background)).mean(0)
@@ -254,6 +254,11 @@ class Caption:
         if not rows:
             raise ValueError(f"no picture in {self.background} can be read: expected some for the background")
         return torch.cat(rows).mean(0)
+
+
+def _reads_world(scorer: Scorer) -> bool:
+    """Whether the sentences of the embedded world are its own; those of its adapters are, too."""
+    return isinstance(getattr(scorer, "base", scorer), TowerScorer)
 
 
 @dataclass(frozen=True)

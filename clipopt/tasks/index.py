@@ -12,11 +12,12 @@ import torch
 
 from clipopt.captions import encode_views
 from clipopt.scorers import Scorer, load_scorer
+from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
 from clipopt.search import Index as Store
 from clipopt.search.store import MANIFEST
 from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.interrupt import graceful_interrupt
-from clipopt.tasks.pictures import Found, find_pictures, read_batches, read_lines
+from clipopt.tasks.pictures import SOUNDS, SUFFIXES, Found, find_pictures, hear, read_batches, read_lines
 
 SAVE_EVERY = 512
 """Items after which what was done is on the disk; a killed run goes on from there."""
@@ -31,13 +32,14 @@ class Index:
 
         clipopt index photos/                               writes photos.index
         clipopt index captions.txt --scorer MODEL
+        clipopt index sounds/ --scorer laion/clap-htsat-unfused
         clipopt index embeddings/ --clip-retrieval --scorer openai/clip-vit-base-patch32
 
     Then: clipopt search photos.index "a red apple"
     """
 
     source: Path
-    """A folder of pictures, or a text file, one text a line."""
+    """A folder of pictures (of sounds, if the scorer is a CLAP), or a text file, one text a line."""
     scorer: str = "embedded"
     """Who sees: see `clipopt image --help`. An index belongs to its scorer."""
     clip_retrieval: bool = False
@@ -61,7 +63,9 @@ class Index:
         """
         out = self.out or self.source.with_name(f"{self.source.resolve().name}.index")
         device = resolve_device(self.device)
-        kind: Literal["pictures", "texts", "embeddings"] = "texts" if self.source.is_file() else "pictures"
+        hears = is_clap(self.scorer)
+        kind: Literal["pictures", "sounds", "texts", "embeddings"] = "sounds" if hears else "pictures"
+        kind = "texts" if self.source.is_file() else kind
         imported: Iterator[tuple[torch.Tensor, list[dict[str, Any]]]] = iter(())
         wanted: dict[str, tuple[dict[str, Any], Any]] = {}
         if self.clip_retrieval:
@@ -72,12 +76,13 @@ class Index:
         elif kind == "texts":
             wanted = {text: ({"text": text}, text) for text in read_lines(self.source)}
         else:
-            wanted = {str(found.name): (_stamp(found), found) for found in find_pictures([self.source])}
+            sort = (SOUNDS, "sound") if hears else (SUFFIXES, "picture")
+            wanted = {str(found.name): (_stamp(found), found) for found in find_pictures([self.source], *sort)}
         if self.backend != "exact":
             from clipopt.search.approximate import require_library
 
             require_library(self.backend)
-        scorer = load_scorer(self.scorer, device=str(device))
+        scorer = (load_clap if hears else load_scorer)(self.scorer, device=str(device))
         store = self._open(out, scorer, kind)
 
         def work() -> None:
@@ -103,7 +108,7 @@ class Index:
 
         return work
 
-    def _open(self, out: Path, scorer: Scorer, kind: str) -> Store | None:
+    def _open(self, out: Path, scorer: Scorer | ClapScorer, kind: str) -> Store | None:
         """The index that is there already, if it is of this scorer and source."""
         if not (out / MANIFEST).is_file():
             if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -119,7 +124,7 @@ class Index:
             )
         return store
 
-    def _create(self, out: Path, scorer: Scorer, kind: str) -> Store:
+    def _create(self, out: Path, scorer: Scorer | ClapScorer, kind: str) -> Store:
         local = Path(self.scorer).expanduser()
         return Store.create(
             out,
@@ -133,7 +138,7 @@ class Index:
     def _update(
         self,
         index: Store,
-        scorer: Scorer,
+        scorer: Scorer | ClapScorer,
         wanted: dict[str, tuple[dict[str, Any], Any]],
         broken: list[Path],
         interrupted: Callable[[], bool],
@@ -167,7 +172,7 @@ class Index:
     def _add_pictures(
         self,
         index: Store,
-        scorer: Scorer,
+        scorer: Scorer | ClapScorer,
         new: Sequence[tuple[dict[str, Any], Found]],
         broken: list[Path],
         interrupted: Callable[[], bool],
@@ -176,6 +181,16 @@ class Index:
         stamps = {found.path: item for item, found in new}
         device = resolve_device(self.device)
         rows, items = [], []
+        if isinstance(scorer, ClapScorer):
+            for found, row in hear(scorer, [found for _, found in new], broken):
+                rows.append(row[None])
+                items.append(stamps[found.path])
+                advance(1)
+                if interrupted():
+                    break
+            if rows:
+                index.append(torch.cat(rows), items)
+            return len(items)
         for batch in read_batches([found for _, found in new], broken):
             if batch:
                 rows.append(encode_views(scorer, [picture.to(device) for _, picture in batch])[:, 0])

@@ -18,10 +18,10 @@ from clipopt.geometry.mesh import Mesh
 from clipopt.record import Run, check_out
 from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import require_memory, require_positive, resolve_device
-from clipopt.tasks.modelling import FACES, FREE, MODES, RATES, Look, Mode, Modelling, Shape, memory_needed
+from clipopt.tasks.modelling import FACES, FREE, MODES, RATES, Look, Mode, Modelling, Shape, forecast, memory_needed
 from clipopt.tasks.planner import in_words
 from clipopt.tasks.prompts import parse_prompt, with_negatives
-from clipopt.tasks.sculpting import Sculpting, forecast
+from clipopt.tasks.sculpting import Sculpting
 from clipopt.tasks.sides import worded
 from clipopt.tasks.sight import Item
 from clipopt.tasks.solids import expected_files

@@ -1,12 +1,22 @@
-"""How meshes are made: what is learned of them, in how many steps, and what holds it together."""
+"""How meshes are made: what is learned of them, in how many steps, what holds it together, and what it costs."""
 
+import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
 
 from clipopt import params
 from clipopt.geometry.mesh import Mesh
+from clipopt.geometry.remesh import with_faces
+from clipopt.record import peak_memory
 from clipopt.render.views import Views
+from clipopt.tasks.planner import PROBED
+
+if TYPE_CHECKING:
+    from clipopt.tasks.sculpting import Sculpting
 
 Shape = Literal["large-steps", "vertices", "jacobians", "normals"]
 Look = Literal["vertex", "texture", "none"]
@@ -99,3 +109,33 @@ def memory_needed(items: int, plan: Modelling, start: Mesh) -> float:
     faces = max(len(start.faces), *plan.faces, 0)
     drawn = min(plan.memory, items * plan.views.count * (160 * plan.views.size**2 + 600 * faces))
     return _BASE_BYTES + drawn + items * faces * _BYTES_PER_FACE
+
+
+def forecast(sculpting: "Sculpting", start: int = 0) -> dict[str, Any]:
+    """Measure a few steps with the triangles of each stage, and say what all steps from `start` on need.
+
+    Spoils the meshes.
+
+    Returns:
+        Bytes of memory (the most that the process held), seconds of the steps, and of each stage its triangles, number
+        of steps, seconds of a step and of a look at the scores.
+    """
+    plan, measured, seconds = sculpting.plan, [], 0.0
+    for stage, (first, last) in enumerate(plan.spans()):
+        steps = last - max(first, start)
+        if steps <= 0:
+            continue
+        if plan.faces:
+            sculpting.begin(stage, [with_faces(mesh, plan.faces[stage]) for mesh in sculpting.meshes()])
+        ticks = [time.perf_counter()]
+        for _ in sculpting.steps(last - min(PROBED, steps), last):
+            ticks.append(time.perf_counter())
+        sculpting.look(last)
+        looks = time.perf_counter() - ticks[-1]
+        took = sorted(after - before for before, after in pairwise(ticks))[(len(ticks) - 1) // 2]
+        seconds += steps * took + steps / sculpting.look_every * looks
+        size = f"{len(sculpting.meshes()[0].faces)} faces"
+        measured.append({"size": size, "steps": steps, "seconds_per_step": round(took, 4), "seconds_per_look": looks})
+    cuda = sculpting.device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(sculpting.device) if cuda else peak_memory()
+    return {"memory_bytes": memory, "seconds": round(seconds, 1), "measured": measured}

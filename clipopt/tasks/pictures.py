@@ -5,13 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from clipopt import files
+from clipopt.clips import load_sound
+from clipopt.scorers.clap import ClapScorer
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm")
 """What counts as a picture in a folder; a file that is named may have any suffix."""
+SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff")
+"""What counts as a sound in a folder, for a scorer that hears."""
 BATCH = 8
 """Pictures in memory at once: a photo of 12 megapixels takes 150 MB."""
 
@@ -31,8 +36,10 @@ class Found:
     named: bool
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Found]:
+def find_pictures(paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES, what: str = "picture") -> list[Found]:
     """The files in `paths`, and all pictures in its folders and their subfolders, sorted; hidden ones are left out.
+
+    With other `suffixes`, the same for `what` these belong to.
 
     Raises:
         ValueError: a path does not exist, or there is no picture.
@@ -43,17 +50,18 @@ def find_pictures(paths: Sequence[Path]) -> list[Found]:
             for file in sorted(path.rglob("*")):
                 name = file.relative_to(path)
                 hidden = any(part.startswith(".") for part in name.parts)
-                if file.suffix.lower() in SUFFIXES and not hidden and file.is_file():
+                if file.suffix.lower() in suffixes and not hidden and file.is_file():
                     found.setdefault(file, Found(file, name, named=False))
         elif path.is_file():
             found.setdefault(path, Found(path, Path(path.name), named=True))
         else:
-            raise ValueError(f"cannot read {path}: expected a picture or a folder of pictures, got no such file")
+            raise ValueError(f"cannot read {path}: expected a {what} or a folder of {what}s, got no such file")
     if not paths:
-        raise ValueError("say which pictures: files, or folders of them")
+        raise ValueError(f"say which {what}s: files, or folders of them")
     if not found:
         shown = ", ".join(map(str, paths))
-        raise ValueError(f"there is no picture in {shown}: expected files such as PNG, JPEG or WebP")
+        known = "WAV, MP3 or FLAC" if what == "sound" else "PNG, JPEG or WebP"
+        raise ValueError(f"there is no {what} in {shown}: expected files such as {known}")
     return list(found.values())
 
 
@@ -96,3 +104,18 @@ def read_lines(path: Path, what: str = "texts") -> list[str]:
     if not kept:
         raise ValueError(f"{path} holds no {what}: expected one a line")
     return kept
+
+
+def hear(
+    scorer: ClapScorer, sounds: Sequence[Found], broken: list[Path]
+) -> Iterator[tuple[Found, Float[Tensor, " d"]]]:
+    """The unit row of every sound; one that cannot be read is reported on stderr, added to `broken` and left out."""
+    for found in sounds:
+        try:
+            wave = load_sound(found.path, rate=scorer.sample_rate)
+        except ValueError as error:
+            sys.stderr.write(f"clipopt: left out: {' '.join(str(error).split())}\n")
+            broken.append(found.path)
+            continue
+        with torch.no_grad():
+            yield found, scorer.encode_audio(wave[None].to(scorer.filters.device))[0]

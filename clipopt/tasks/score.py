@@ -15,9 +15,10 @@ from clipopt import files
 from clipopt.captions import TextEncoder, encode_views, probabilities
 from clipopt.captions.clipscore import clipscore, prefixed, ref_clipscore, torchmetrics_clipscore
 from clipopt.scorers import Scorer, load_scorer
+from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
 from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.choices import check_file
-from clipopt.tasks.pictures import Found, find_pictures, read_batches
+from clipopt.tasks.pictures import SOUNDS, SUFFIXES, Found, find_pictures, hear, read_batches
 
 _TORCHMETRICS = "torchmetrics CLIPScore"
 Batch = list[tuple[Found, Float[Tensor, "3 _ _"]]]
@@ -29,10 +30,12 @@ class Score:
 
     CANDIDATES is a JSON object of picture to caption, where a picture goes by its file name without the suffix; the
     files written are those of the reference implementation. Published numbers are those of
-    --scorer openai/clip-vit-base-patch32; scores of different scorers cannot be compared.
+    --scorer openai/clip-vit-base-patch32; scores of different scorers cannot be compared. With a CLAP as --scorer the
+    folder holds sounds.
 
         clipopt score candidates.json pictures/ --scorer openai/clip-vit-base-patch32
         clipopt score candidates.json pictures/ --references references.json --out scores.json
+        clipopt score candidates.json sounds/ --variant torchmetrics --scorer laion/clap-htsat-unfused
     """
 
     candidates: Path
@@ -72,12 +75,17 @@ class Score:
             raise ValueError("--references belong to CLIPScore: leave out --variant torchmetrics")
         if references is not None and (lacking := [name for name in captions if not references.get(name)]):
             raise ValueError(f"{self.references} has no reference for {lacking[0]} ({len(lacking)} are lacking)")
-        pictures = self._find(captions)
+        hears = is_clap(self.scorer)
+        pictures = self._find(captions, *((SOUNDS, "sound") if hears else (SUFFIXES, "picture")))
         if self.out is not None:
             check_file(self.out, overwrite=self.overwrite)
         device = resolve_device(self.device)
-        scorer = load_scorer(self.scorer, device=str(device), dtype="float32")  # a measure is not rounded
+        # A measure is not rounded.
+        scorer = (load_clap if hears else load_scorer)(self.scorer, device=str(device), dtype="float32")
         broken: list[Path] = []
+        names = [found.path.stem for found in pictures]
+        if isinstance(scorer, ClapScorer):
+            return lambda: self._hear(scorer, pictures, captions, references)
         batches = read_batches(pictures, broken)
         first = next(batches)
 
@@ -92,28 +100,41 @@ class Score:
                         raise OSError(f"cannot read {broken[0]}: a mean without it would be of other pictures")
                     images.append(encode_views(scorer, [picture.to(device) for _, picture in batch])[:, 0])
                     bar.update(len(batch))
-            names = [found.path.stem for found in pictures]
             self._say(*self._score(scorer, torch.cat(images), names, captions, references), scorer)
 
         return work
 
-    def _find(self, captions: dict[str, str]) -> list[Found]:
+    def _hear(
+        self,
+        scorer: ClapScorer,
+        sounds: Sequence[Found],
+        captions: dict[str, str],
+        references: dict[str, Any] | None,
+    ) -> None:
+        broken: list[Path] = []
+        rows = [row for _, row in hear(scorer, sounds, broken)]
+        if broken:
+            raise OSError(f"cannot read {broken[0]}: a mean without it would be of other sounds")
+        names = [found.path.stem for found in sounds]
+        self._say(*self._score(scorer, torch.stack(rows), names, captions, references), scorer)
+
+    def _find(self, captions: dict[str, str], suffixes: Sequence[str], what: str) -> list[Found]:
         if not self.pictures.is_dir():
-            raise ValueError(f"expected a folder of pictures, got {self.pictures}")
+            raise ValueError(f"expected a folder of {what}s, got {self.pictures}")
         by_name: dict[str, Found] = {}
-        for found in find_pictures([self.pictures]):
+        for found in find_pictures([self.pictures], suffixes, what):
             name = found.path.stem
             if name in captions and name in by_name:
-                raise ValueError(f"{by_name[name].path} and {found.path} are both the picture {name}: remove one")
+                raise ValueError(f"{by_name[name].path} and {found.path} are both the {what} {name}: remove one")
             by_name[name] = found
         if lacking := [name for name in captions if name not in by_name]:
-            raise ValueError(f"{self.pictures} has no picture {lacking[0]} ({len(lacking)} are lacking)")
+            raise ValueError(f"{self.pictures} has no {what} {lacking[0]} ({len(lacking)} are lacking)")
         # Named by the file of captions: one that is broken is an error.
         return [Found(by_name[name].path, by_name[name].name, named=True) for name in captions]
 
     def _score(
         self,
-        scorer: Scorer,
+        scorer: Scorer | ClapScorer,
         images: Float[Tensor, "b d"],
         names: Sequence[str],
         captions: dict[str, str],
@@ -138,7 +159,7 @@ class Score:
         values = {name: column.tolist() for name, column in columns.items()}
         return means, {name: {key: values[key][i] for key in values} for i, name in enumerate(names)}
 
-    def _say(self, means: dict[str, float], scores: dict[str, dict[str, float]], scorer: Scorer) -> None:
+    def _say(self, means: dict[str, float], scores: dict[str, dict[str, float]], scorer: Scorer | ClapScorer) -> None:
         if self.out is not None:
             files.write_text(self.out, json.dumps(scores, ensure_ascii=False) + "\n")
         if self.json:

@@ -1,11 +1,9 @@
 """The loop behind `clipopt mesh`: look at each mesh from many sides, ask the scorers, move the vertices and paint."""
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,11 +18,11 @@ from clipopt.geometry.remesh import with_faces
 from clipopt.objective import Matching
 from clipopt.optim import AdamUniform
 from clipopt.optimize import Step, optimize
-from clipopt.record import Run, peak_memory
+from clipopt.record import Run
 from clipopt.render.views import Shot
 from clipopt.scorers import Scorer, target
 from clipopt.tasks.modelling import Modelling
-from clipopt.tasks.planner import PROBED, halving
+from clipopt.tasks.planner import halving
 from clipopt.tasks.recorded import carry_out, ended, status_of
 from clipopt.tasks.sides import Side, Sided
 from clipopt.tasks.sight import Item
@@ -310,33 +308,3 @@ def _fitted(mesh: Mesh) -> Mesh:
 
 def _tensors(mesh: Mesh) -> dict[str, Tensor | None]:
     return {name: getattr(mesh, name) for name in ("vertices", "faces", "colors", "uv", "texture")}
-
-
-def forecast(sculpting: Sculpting, start: int = 0) -> dict[str, Any]:
-    """Measure a few steps with the triangles of each stage, and say what all steps from `start` on need.
-
-    Spoils the meshes.
-
-    Returns:
-        Bytes of memory (the most that the process held), seconds of the steps, and of each stage its triangles, number
-        of steps, seconds of a step and of a look at the scores.
-    """
-    plan, measured, seconds = sculpting.plan, [], 0.0
-    for stage, (first, last) in enumerate(plan.spans()):
-        steps = last - max(first, start)
-        if steps <= 0:
-            continue
-        if plan.faces:
-            sculpting.begin(stage, [with_faces(mesh, plan.faces[stage]) for mesh in sculpting.meshes()])
-        ticks = [time.perf_counter()]
-        for _ in sculpting.steps(last - min(PROBED, steps), last):
-            ticks.append(time.perf_counter())
-        sculpting.look(last)
-        looks = time.perf_counter() - ticks[-1]
-        took = sorted(after - before for before, after in pairwise(ticks))[(len(ticks) - 1) // 2]
-        seconds += steps * took + steps / sculpting.look_every * looks
-        size = f"{len(sculpting.meshes()[0].faces)} faces"
-        measured.append({"size": size, "steps": steps, "seconds_per_step": round(took, 4), "seconds_per_look": looks})
-    cuda = sculpting.device.type == "cuda"
-    memory = torch.cuda.max_memory_allocated(sculpting.device) if cuda else peak_memory()
-    return {"memory_bytes": memory, "seconds": round(seconds, 1), "measured": measured}

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from clipopt import files
 from clipopt.captions import encode_views
+from clipopt.clips import load_sound
 from clipopt.scorers import Scorer, load_scorer
+from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
 from clipopt.search import Index, combine, duplicates, search
 from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.choices import check_file
@@ -80,7 +82,8 @@ class Search:
             return lambda: self._say_duplicates(index, threshold)
         if not len(index):
             raise ValueError(f"{self.index} is empty: index something first")
-        scorer = load_scorer(self.scorer or index.manifest.scorer, device=str(resolve_device(self.device)))
+        spec, device = self.scorer or index.manifest.scorer, str(resolve_device(self.device))
+        scorer = load_clap(spec, device=device) if is_clap(spec) else load_scorer(spec, device=device)
         index.require(scorer)
         query = combine([(self._row(q, scorer), weight) for q, weight in self._parts()])[None]
         graph = None
@@ -98,10 +101,13 @@ class Search:
     def _parts(self) -> list[tuple[str, float]]:
         return [(q, 1.0) for q in self.query] + [(q, -1.0) for q in self.without]
 
-    def _row(self, query: str, scorer: Scorer) -> Tensor:
+    def _row(self, query: str, scorer: Scorer | ClapScorer) -> Tensor:
         if not query.strip():
             raise ValueError("a query is empty: expected a text or a picture file")
         if len(query) < 1024 and Path(query).is_file():
+            if isinstance(scorer, ClapScorer):
+                wave = load_sound(query, rate=scorer.sample_rate)
+                return scorer.encode_audio(wave[None].to(resolve_device(self.device)))[0].detach()
             picture = files.load_image(query)[0].to(resolve_device(self.device))
             return encode_views(scorer, [picture])[0, 0]
         return scorer.encode_text([query])[0]
@@ -151,7 +157,7 @@ class Search:
 
 def _shown(index: Index, item: dict[str, Any]) -> dict[str, Any]:
     """An item with the picture's whole path."""
-    if index.manifest.kind != "pictures":
+    if index.manifest.kind not in ("pictures", "sounds"):
         return item
     return {**item, "path": str(Path(index.manifest.source) / item["path"])}
 

@@ -10,6 +10,7 @@ from checkpoints import save_clip, save_kin, save_naflex, save_siglip, siglip2_t
 from open_clip_models import MODELS, import_open_clip, save_open_clip
 from torch import Tensor, nn
 
+from clipopt.adapt import Examples, Method, Options, adapt
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.tower import TowerConfig, Towers
 
@@ -58,6 +59,16 @@ def embedded_judge(_: Path) -> Scorer:
     return load_scorer("embedded-judge")
 
 
+def adapted(method: Method, kind: Callable[[Path], Scorer]) -> Callable[[Path], Scorer]:
+    def make(folder: Path) -> Scorer:
+        examples = Examples(list(pictures(4, 24, 24)), torch.tensor([0, 0, 1, 1]), ("cat", "red apple"))
+        options = Options(steps=2, alpha=20.0, context="a cat a")
+        base = kind(folder)
+        return adapt(method, base, examples, base="base", options=options).apply(base)
+
+    return make
+
+
 SCORERS: dict[str, Callable[[Path], Scorer]] = {
     "clip": clip,
     "siglip": siglip,
@@ -65,6 +76,8 @@ SCORERS: dict[str, Callable[[Path], Scorer]] = {
     **{kind: kin(kind) for kind in ("chinese_clip", "altclip", "metaclip_2")},
     **{f"open_clip-{kind}": open_clip(kind) for kind in MODELS},
     "tower": tower,
+    **{f"tower + {method}": adapted(method, tower) for method in ("probe", "tip", "coop", "projection", "lora")},
+    **{f"clip + {method}": adapted(method, clip) for method in ("tip", "coop", "full")},
     "embedded": embedded,
     "embedded-judge": embedded_judge,
 }

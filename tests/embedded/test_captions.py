@@ -51,6 +51,17 @@ def test_descriptions_are_true_and_falsifications_false(seed):
 
 @given(st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
+def test_a_colour_that_is_not_the_things_own_is_always_said(seed):
+    shown = scene(seed)
+    tinted = replace(shown, tinted=bool(shown.colour), other_tinted=shown.other is not None)
+    said = describe(tinted, Random(seed))
+    assert said.colour == (shown.colour or None)
+    assert said.other_colour == shown.other_colour
+    assert not said.tinted
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
 def test_every_word_of_every_caption_is_known(seed):
     rng = Random(seed)
     assert set(words(caption(describe(scene(seed), rng), rng))) <= set(vocabulary())

@@ -1,5 +1,6 @@
 """`clipopt mesh` as a user runs it; its files opened."""
 
+import itertools
 import json
 import re
 import signal
@@ -88,7 +89,7 @@ def test_models_open_and_are_the_same_thing(whole: Path):
         assert part.bounds == pytest.approx(parts["glb"].bounds, abs=1e-4), suffix
         assert part.area == pytest.approx(parts["glb"].area, rel=1e-3), suffix
     assert parts["ply"].is_watertight
-    assert parts["glb"].visual.vertex_colors.std(0)[:3].max() > 0.5
+    assert parts["ply"].visual.vertex_colors.std(0)[:3].max() > 0.5
     assert parts["obj"].visual.material.image.size[0] >= 512
     again, changes = meshes.load_mesh(whole / "result.glb")
     assert 200 < len(again.faces) < 500
@@ -181,8 +182,12 @@ def test_an_item_is_its_own(whole: Path, here: Path, towers: list[str]):
     ],
 )
 def test_a_given_mesh_is_changed_as_the_mode_says(
-    here: Path, towers: list[str], options: list[str], moves: bool, paints: bool
+    here: Path, towers: list[str], monkeypatch: pytest.MonkeyPatch, options: list[str], moves: bool, paints: bool
 ):
+    rising = itertools.count(1)  # so that the last step is the best
+    monkeypatch.setattr(
+        Sculpting, "score", lambda self, found, role="score", **_: torch.full((1,), float(next(rising)))
+    )
     ball = icosphere(2)
     start = Mesh(ball.vertices * torch.tensor([1.0, 0.8, 0.6]), ball.faces, (ball.vertices + 1) / 2)
     meshes.save_mesh(here / "egg.glb", start)
@@ -194,8 +199,10 @@ def test_a_given_mesh_is_changed_as_the_mode_says(
     first, last = (shown(m, around(2), 48) for m in (start, after))
     grey_first, grey_last = (shown(m, around(2), 48, textureless=True) for m in (start, after))
     assert ((grey_first - grey_last).abs().max() > 0.01) == moves
-    if not paints:
-        assert (first - last).abs().mean() < 0.05
+    if paints:
+        assert (first - last).abs().mean() > 0.005
+    elif "--remesh" not in options:
+        torch.testing.assert_close(after.colors, start.colors, atol=0.01, rtol=0)
     assert "data-texture" in (here / "run" / "report.html").read_text() or "texture" not in options
 
 
@@ -333,7 +340,7 @@ def test_each_guard_against_cheating_can_be_switched_off(towers: list[str]):
         ball = icosphere(2)
         start = Mesh(1.5 * ball.vertices, ball.faces, (ball.vertices + 1) / 2)
         sculpting = Sculpting(plan, [Item({"a red apple": 1.0}, 0, "")], start, [scorer])
-        return float(sculpting.loss(0, generator(0))["match"])
+        return float(sculpting.loss(0, generator(0))["match"].detach())
 
     losses = [first(), first("--no-adaptive"), *(first(*switch) for switch in SWITCHES)]
     assert first() == losses[0]

@@ -1,0 +1,70 @@
+"""Pictures of things that the embedded scorers were not trained on: the rest of the emoji font, drawn as theirs were.
+
+Half of the names are for choosing settings (`DEVELOPMENT`), the other half for measuring (`TEST`). Names that the
+embedded world has learnt meanwhile are left out by themselves.
+"""
+
+from functools import cache
+from random import Random
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from clipopt.embedded import painters
+from clipopt.embedded.concepts import things
+from clipopt.types import generator
+
+WORLD = 2_000_003
+"""Seed of these pictures."""
+
+_NAMES = """
+gorilla raccoon leopard deer bison goat llama rhinoceros hippopotamus sloth otter skunk kangaroo badger turkey dove
+eagle swan peacock lizard sauropod seal blowfish beetle hibiscus lotus mango coconut potato onion pretzel bagel
+waffle bacon sandwich taco burrito butter sushi dumpling shrimp squid oyster pie candy compass desert stadium
+hospital factory church mosque fountain tram ambulance canoe ferry parachute satellite luggage stopwatch thermometer
+tornado comet fireworks volleyball badminton sled kite joystick thread goggles coat kimono sari shorts mammoth
+hamster beaver dodo feather goose worm mosquito microbe hyacinth shamrock melon olive chestnut flatbread falafel
+spaghetti custard sake jar amphora hut brick school hotel synagogue carousel monorail speedboat bowling lacrosse
+ribbon ticket firecracker
+"""
+
+
+def names() -> list[str]:
+    """Those of the names that the font draws and the embedded world does not know."""
+    known = {thing.emoji for thing in things()} | {thing.noun for thing in things()}
+    return [name for name in _NAMES.split() if name in painters._emoji() and name not in known]
+
+
+def development() -> tuple[str, ...]:
+    """Names for choosing settings."""
+    return tuple(names()[::2])
+
+
+def test() -> tuple[str, ...]:
+    """Names for measuring; nothing is chosen by them."""
+    return tuple(names()[1::2])
+
+
+@cache
+def _sprite(name: str) -> painters.Sprite:
+    font = ImageFont.truetype(str(painters.FONT), painters._STRIKE)
+    image = Image.new("RGBA", (200, 200))
+    ImageDraw.Draw(image).text((20, 20), painters._emoji()[name], font=font, embedded_color=True)
+    return painters.Sprite(image, own_colour=True)
+
+
+def draw(name: str, index: int) -> Tensor:
+    """Picture `index` of a thing, (3, 64, 64) in [0, 1]: on a ground, in sizes, places and lights that vary."""
+    painter, sprite = painters.Painter(WORLD), _sprite(name)
+    rng = Random(f"{WORLD}/{name}/{index}")
+    noise = generator(WORLD, index, *name.encode())
+    image, _ = painter._ground(rng, noise, {sprite.colour})
+    share = rng.uniform(0.34, 1.02)
+    room = max(0.0, (1 - share) / 2)
+    x, y = (painter.side * (0.5 + rng.uniform(-1, 1) * room) for _ in "xy")
+    rgb, cover = sprite.place(painter.side * share, x, y, rng.gauss(0, 0.12), rng.random() < 0.4, painter.side, None)
+    rgb = (rgb - 128) * rng.uniform(0.85, 1.15) + 128 + rng.gauss(0, 7)
+    image = image * (1 - cover) + np.clip(rgb, 0, 255) * cover
+    return torch.from_numpy(np.clip(image, 0, 255).astype(np.float32)).permute(2, 0, 1) / 255

@@ -1,0 +1,106 @@
+"""The methods by name."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+from clipopt import files
+from clipopt.adapt.examples import Examples, check_templates
+from clipopt.adapt.rows import PROBE_ANCHOR, TURN_ANCHOR, probe, projection, tip, tip_f
+from clipopt.adapt.towers import CONTEXT, coop, low_rank, whole
+from clipopt.scorers import Scorer
+from clipopt.scorers.adapted import FORMAT, MANIFEST, TENSORS, Adapter
+
+Method = Literal["probe", "tip", "tip-f", "coop", "projection", "lora", "wise-ft", "full"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the methods can be told; a method ignores what is not its own. None: its own default.
+
+    Attributes:
+        anchor: probe, projection: how strongly they are held to their start.
+        alpha: tip, tip-f: weight of the cache.
+        beta: tip, tip-f: how fast it forgets what is less alike.
+        context: coop: the words that the prompt vectors start from.
+        per_label: coop: vectors of its own for each label.
+        rank: lora.
+        share: wise-ft: how far from the base towards the fine-tuned weights.
+        objective: lora, wise-ft, full.
+        steps: All that take steps.
+        rate: Their learning rate.
+    """
+
+    anchor: float | None = None
+    alpha: float = 3.0
+    beta: float = 5.5
+    context: str = CONTEXT
+    per_label: bool | None = None
+    rank: int = 4
+    share: float = 0.5
+    objective: Literal["auto", "contrastive", "sigmoid"] = "auto"
+    steps: int | None = None
+    rate: float | None = None
+
+
+def adapt(
+    method: Method,
+    scorer: Scorer,
+    examples: Examples,
+    *,
+    base: str,
+    seed: int = 0,
+    options: Options | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Adapter:
+    """Learn an adapter.
+
+    Args:
+        method: One of `METHODS`.
+        scorer: The base scorer; it stays as it is. One that learns through its towers should compute in float32.
+        examples: What to learn from.
+        base: The spec by which `load_scorer` finds the base again.
+        seed: Seed of the run.
+        options: See there.
+        notes: What the adapter's file is to say besides.
+
+    Raises:
+        ValueError: if the method cannot work with this scorer.
+    """
+    o = options or Options()
+    check_templates(examples.templates)
+    own: dict[str, Any] = {key: value for key, value in (("steps", o.steps), ("rate", o.rate)) if value is not None}
+    numbers: dict[str, Any] = {}
+    tensors: dict[str, Tensor]
+    if method == "probe":
+        tensors = probe(scorer, examples, anchor=PROBE_ANCHOR if o.anchor is None else o.anchor)
+    elif method == "projection":
+        tensors = projection(scorer, examples, anchor=TURN_ANCHOR if o.anchor is None else o.anchor)
+    elif method in ("tip", "tip-f"):
+        numbers = {"alpha": o.alpha, "beta": o.beta}
+        tensors = tip(scorer, examples) if method == "tip" else tip_f(scorer, examples, **numbers, **own)
+    elif method == "coop":
+        tensors = coop(scorer, examples, context=o.context, per_label=o.per_label, seed=seed, **own)
+    elif method == "lora":
+        tensors = low_rank(scorer, examples, rank=o.rank, objective=o.objective, seed=seed, **own)
+    else:
+        tensors = whole(scorer, examples, objective=o.objective, seed=seed, **own)
+        numbers = {"share": o.share if method == "wise-ft" else 1.0}
+    adapter = Adapter(method, examples.labels, examples.templates, tensors, base, scorer.fingerprint, notes=notes or {})
+    return replace(adapter, **numbers)
+
+
+def save_adapter(adapter: Adapter, folder: Path) -> None:
+    """Write an adapter into a folder, which is made where it is missing; `load_scorer` reads it."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.atomic(folder / TENSORS) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in adapter.tensors.items()}, temporary)
+    fields = {key: value for key, value in vars(adapter).items() if key != "tensors"}
+    files.write_text(folder / MANIFEST, json.dumps({"format": FORMAT, **fields}, indent=2, ensure_ascii=False) + "\n")
