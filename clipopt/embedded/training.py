@@ -80,7 +80,7 @@ def recipe(which: str) -> Recipe:
         phases = (
             Phase("plain", 1000, 1.5e-3, hybrids=32),
             Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
-            Phase("buffer", 450, 8e-4, eps=2.0, replays=2, buffer=0.5, hybrids=32),
+            Phase("buffer", 1250, 8e-4, eps=2.0, replays=2, buffer=0.5, hybrids=32),
         )
         return Recipe(TowerConfig(places=True, vocabulary=vocabulary()), phases, seed=0, world=1)
     if which == "plain":
@@ -131,7 +131,6 @@ class Trainer:
         self._names = F.pad(known, (0, recipe.config.context - known.shape[1]))
         self.done = 0
         self.updates = 0
-        self.before: dict[str, Tensor] = {}
         self.buffer: Tensor | None = None
         self.buffer_numbers = torch.zeros(0, dtype=torch.long)
 
@@ -141,8 +140,6 @@ class Trainer:
             phase, index = self._phase()
             if index == 0:
                 self.updates = 0
-                if phase.buffer:
-                    self.before = copy.deepcopy(self.average.state_dict())
             yield {"phase": phase.name, **self._batch(phase, index)}
 
     def _phase(self) -> tuple[Phase, int]:
@@ -278,7 +275,6 @@ class Trainer:
         return {
             "towers": self.towers.state_dict(),
             "average": self.average.state_dict(),
-            "before": self.before,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "done": self.done,
             "updates": self.updates,
@@ -292,19 +288,12 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        self.done, self.updates, self.before = state["done"], state["updates"], state["before"]
+        self.done, self.updates = state["done"], state["updates"]
         self.buffer, self.buffer_numbers = state["buffer"], state["buffer_numbers"]
 
     def result(self) -> tuple[Towers, dict[str, str]]:
-        """The averaged weights, and what stands beside them in a tower file.
-
-        Where there was a buffer phase, these are the mean of those before and after it: the shapes of the one and the
-        calm grounds of the other (Wortsman et al., "Model soups", arXiv:2203.05482).
-        """
-        towers = copy.deepcopy(self.average)
-        if self.before:
-            towers.load_state_dict({k: v.lerp(self.before[k], 0.5) for k, v in towers.state_dict().items()})
-        return towers, {"seed": str(self.recipe.seed), "world": str(self.recipe.world)}
+        """The averaged weights, and what stands beside them in a tower file."""
+        return copy.deepcopy(self.average), {"seed": str(self.recipe.seed), "world": str(self.recipe.world)}
 
 
 def _name(slots: Int[Tensor, "b 2"]) -> Int[Tensor, " b"]:

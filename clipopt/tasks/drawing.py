@@ -31,6 +31,8 @@ LOOKS = 15
 """How often in a run the items are scored on held-out views."""
 FRAME_SIDE = 768
 """Longest side of a frame in pixels."""
+WARM_UP = 1 / 6
+"""Share of the steps in which the learning rate rises: what a picture shows is decided early, and best slowly."""
 IN_REGIONS = 0.2
 """Share of its gradient that the prompt of the whole picture keeps where a region has its own."""
 FADE = 0.05
@@ -266,8 +268,10 @@ class Drawing:
         return scores
 
     def _set_rate(self, step: int) -> None:
+        progress = step / self.plan.steps
+        rate = self.plan.lr * min(1, (progress + 1 / self.plan.steps) / WARM_UP)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.lr * (0.5 + 0.5 * math.cos(math.pi * step / self.plan.steps))
+            group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * progress))
 
     def state(self) -> dict[str, Any]:
         """What `load_state` needs to go on, bit for bit on the CPU."""

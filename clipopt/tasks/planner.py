@@ -40,7 +40,7 @@ class Plan:
         param: What is learned.
         steps: Steps of the optimizer.
         seed: Of the run; every item has its own besides.
-        lr: Adam's learning rate at the start, which falls to zero along a cosine.
+        lr: Adam's largest learning rate: it rises for a sixth of the steps, then falls to zero along a cosine.
         crops: Views of an item in a step.
         smooth: Weight of the total variation, as measured at the size that the scorer sees: the same picture at
             twice the resolution has the same penalty.

@@ -65,17 +65,6 @@ def test_it_learns_what_it_sees(painted):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-def test_a_buffer_phase_ends_halfway_back(painted, tmp_path):
-    plan = Recipe(CONFIG, PHASES[1:], seed=0, world=0, pictures=96, batch=16)
-    trainer = Trainer(plan, painted, amp=False)
-    for _ in trainer.run():
-        if trainer.done == 3:
-            before = weights(trainer)
-    between = torch.cat([p.flatten() for p in trainer.result()[0].parameters()])
-    assert not torch.allclose(before, weights(trainer), atol=1e-4)
-    assert torch.allclose(between, (before + weights(trainer)) / 2, atol=1e-6)
-
-
 def test_what_is_saved_is_a_scorer(painted, tmp_path):
     trainer = Trainer(Recipe(CONFIG, PHASES[:1], 0, world=0, pictures=96, batch=16), painted, amp=False)
     list(trainer.run())
