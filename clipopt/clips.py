@@ -5,6 +5,7 @@ save_sound("rain.wav", wave, rate=48000)
 frames = load_film("run.mp4", count=8)            # (8, 3, h, w) in [0, 1], evenly spaced
 """
 
+import re
 import subprocess
 import wave as wav
 from pathlib import Path
@@ -63,14 +64,16 @@ def load_film(path: str | Path, *, count: int) -> Float[Tensor, "frames 3 _ _"]:
     import imageio_ffmpeg
 
     path = Path(path)
-    try:
-        if not path.is_file():
-            raise OSError("no such file")
-        frames = imageio_ffmpeg.read_frames(str(path))
-        width, height = next(frames)["size"]
-        raw = list(frames)
-    except (OSError, RuntimeError, StopIteration) as error:
-        raise ValueError(f"cannot read {path}: expected a film (MP4, GIF, WebM, ...)") from error
+    if not path.is_file():
+        raise ValueError(f"cannot read {path}: expected a film (MP4, GIF, WebM, ...), got no such file")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-i", str(path), "-an"]
+    done = subprocess.run([*command, "-f", "image2pipe", "-c:v", "ppm", "-"], capture_output=True, check=False)
+    head = re.match(rb"P6\n(\d+) (\d+)\n255\n", done.stdout)  # the same before every frame
+    if done.returncode or head is None:
+        raise ValueError(f"cannot read {path}: expected a film (MP4, GIF, WebM, ...), got another kind of file")
+    width, height = int(head[1]), int(head[2])
+    size = head.end() + 3 * width * height
+    raw = [done.stdout[start + head.end() : start + size] for start in range(0, len(done.stdout), size)]
     chosen = [raw[min(len(raw) - 1, int((i + 0.5) * len(raw) / count))] for i in range(count)]
     pixels = torch.stack([torch.frombuffer(bytearray(frame), dtype=torch.uint8) for frame in chosen])
     return pixels.view(count, height, width, 3).permute(0, 3, 1, 2).float() / 255

@@ -81,7 +81,8 @@ class Image:
     negative: tuple[str, ...] = ()
     """A text to stay away from, with weight -0.3; can be given several times."""
     lr: float | None = None
-    """Largest learning rate: it rises for a sixth of the steps, then falls to zero along a cosine. By default as suits --param: 0.1 or 0.5."""
+    """Largest learning rate: it rises for a sixth of the steps, then falls to zero along a cosine. By default as suits
+    --param: 0.1 or 0.5."""
     crops: int | None = None
     """Random views of each picture in each step. Memory does not grow with them, time does. By default as --preset."""
     smooth: float | None = None
