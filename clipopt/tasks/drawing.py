@@ -33,6 +33,7 @@ FRAME_SIDE = 768
 """Longest side of a frame in pixels."""
 WARM_UP = 1 / 6
 """Share of the steps in which the learning rate rises: what a picture shows is decided early, and best slowly."""
+START = -2  # keeps the noise of further starts apart from what else a seed draws
 IN_REGIONS = 0.2
 """Share of its gradient that the prompt of the whole picture keeps where a region has its own."""
 FADE = 0.05
@@ -65,6 +66,7 @@ class Drawing:
         scorers = [scorer] if isinstance(scorer, Scorer) else [*scorer]
         self._eyes = {"score": scorers} | ({} if judge is None else {"judge": [judge]})
         self._chunk, self._look_chunk = min(CHUNK, plan.crops * len(items)), HELD_OUT_VIEWS
+        self._starts = [0] * len(items)
         self.enter(0)
 
     def enter(self, stage: int, step: int = 0) -> None:
@@ -77,7 +79,9 @@ class Drawing:
         if stage:
             with torch.no_grad():
                 init = enlarge(self.image(), canvas, init)
-        rng = [generator(item.seed) for item in self.items]
+        rng = [
+            generator(item.seed, *([START, n] if n else [])) for item, n in zip(self.items, self._starts, strict=True)
+        ]
         self.stage = stage
         colours = parse_palette(plan.palette)
         self.image: nn.Module = make(plan.param, canvas, rng=rng, init=init, colours=colours).to(self.device)
@@ -167,6 +171,8 @@ class Drawing:
             FloatingPointError: a term, a gradient or a picture is not finite; names the step.
             MemoryError: there is no memory even for one view at a time.
         """
+        if start == 0 and self.plan.tries > 1 and self.edit.init is None:
+            self._choose_starts()
         for stage, (first, last) in enumerate(self.plan.spans()):
             if stage < self.stage:
                 continue
@@ -175,6 +181,21 @@ class Drawing:
             for step in self.steps(max(start, first), last):
                 done = step.index + 1
                 yield step, self.look(done) if done % self.look_every == 0 or done == self.plan.steps else {}
+
+    def _choose_starts(self) -> None:
+        """Begin several times, and stand again at the start that the scorers soon liked best, each item at its own.
+
+        Where things lie is decided in the first steps and hardly changes after; some places are dead ends.
+        """
+        scores = []
+        for number in range(self.plan.tries):
+            self._starts = [number] * len(self.items)
+            self.enter(0)
+            for _ in self.steps(0, min(self.plan.tried, self.plan.spans()[0][1])):
+                pass
+            scores.append(self._score(self.pictures()))
+        self._starts = torch.stack(scores).argmax(0).tolist()
+        self.enter(0)
 
     def steps(self, start: int, end: int) -> Iterator[Step]:
         """Steps of the optimizer at the resolution of the stage, with the learning rate that belongs to each."""
@@ -277,6 +298,7 @@ class Drawing:
         """What `load_state` needs to go on, bit for bit on the CPU."""
         return {
             "stage": self.stage,
+            "starts": self._starts,
             "image": self.image.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": dict(vars(self.best)),
@@ -284,6 +306,7 @@ class Drawing:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
+        self._starts = state["starts"]
         if state["stage"] != self.stage:
             self.enter(state["stage"])
         self.image.load_state_dict(state["image"])

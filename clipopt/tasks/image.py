@@ -90,6 +90,9 @@ class Image:
     stages: int | None = None
     """Resolutions to go through, small ones first, each twice the one before; the last is --size. By default as many
     as let a large picture start at 512 pixels or below, so that its size costs time and memory in a few steps only."""
+    tries: int | None = None
+    """Starts of each picture, of which the one that the scorer likes best after a fifth of the steps is drawn: things
+    then seldom end at the border. By default 4 with the embedded scorer, else 1; with --init there is one."""
     low_first: float = Plan.low_first
     """Part of the run in which the resolutions of --param pyramid open one after another, coarse ones first; 0.5 is
     much, 0 lets all learn from the start."""

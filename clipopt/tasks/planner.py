@@ -53,6 +53,7 @@ class Plan:
         low_first: Part of the run in which the resolutions of a pyramid open one after another, coarse ones first.
         weights: How much each scorer counts; empty: all alike.
         starts: At which part of the run each scorer joins; empty: all from the beginning.
+        tries: Starts of each item; the one that the scorers like best after a fifth of the steps is drawn.
     """
 
     width: int = 256
@@ -72,6 +73,12 @@ class Plan:
     low_first: float | int = 0.0
     weights: tuple[float | int, ...] = ()
     starts: tuple[float | int, ...] = ()
+    tries: int = 1
+
+    @property
+    def tried(self) -> int:
+        """Steps that each start takes before one is chosen; 0 where there is only one."""
+        return 0 if self.tries == 1 else max(1, self.steps // 5)
 
     def size(self, stage: int) -> tuple[int, int]:
         """Height and width of the pictures in a stage."""
@@ -147,6 +154,8 @@ def forecast(drawing: "Drawing", start: int = 0) -> dict[str, Any]:
         drawing.look(last)
         looks = time.perf_counter() - ticks[-1]
         took = sorted(after - before for before, after in pairwise(ticks))[(len(ticks) - 1) // 2]
+        if stage == 0 and start == 0 and drawing.edit.init is None:
+            seconds += drawing.plan.tries * min(drawing.plan.tried, last) * took
         seconds += steps * took + steps / drawing.look_every * looks
         height, width = drawing.pictures().shape[-2:]
         size = {"size": f"{width}x{height}", "steps": steps, "seconds_per_step": round(took, 4)}

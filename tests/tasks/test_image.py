@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,11 @@ from PIL import Image as Picture
 import clipopt.cli
 from clipopt.cli import main
 from clipopt.record import Run
+from clipopt.scorers import load_scorer
 from clipopt.tasks import drawing, recorded
 from clipopt.tasks.checks import parse_size
+from clipopt.tasks.drawing import Drawing, Item, Plan
+from clipopt.tasks.editing import Edit
 
 PROMPT = "a red apple on a blue background"
 QUICK = ["--steps", "12", "--size", "40x24", "--crops", "2", "--device", "cpu"]
@@ -217,6 +221,33 @@ def test_scorers_have_weights_and_join_later(here: Path, towers: list[str], caps
         assert reason in capsys.readouterr().err
 
 
+def test_the_best_of_several_starts_is_drawn(here: Path, towers: list[str]):
+    """Each item by itself, and resumed without choosing anew."""
+    scorer = load_scorer(towers[1])
+    plan = Plan(40, 24, steps=20, crops=2)
+    items = [Item({PROMPT: 1.0}, seed, "") for seed in (0, 1)]
+
+    def after(start: int) -> torch.Tensor:
+        made = Drawing(plan, items, scorer)
+        made._starts = [start] * 2
+        made.enter(0)
+        list(made.steps(0, 4))
+        return made._score(made.pictures())
+
+    alone = torch.stack([after(start) for start in range(3)])
+    made = Drawing(replace(plan, tries=3), items, scorer)
+    assert len(list(made.draw())) == 20
+    assert made._starts == alone.argmax(0).tolist()
+    assert len(set(alone.flatten().tolist())) == 6
+    single = Drawing(replace(plan, tries=3), items[1:], scorer)
+    list(single.draw())
+    assert single._starts == made._starts[1:]
+    torch.testing.assert_close(single.pictures(), made.pictures()[1:], atol=1e-2, rtol=0)
+    given = Drawing(replace(plan, tries=3), items, scorer, edit=Edit(init=torch.full((1, 3, 24, 40), 0.5)))
+    list(given.draw())
+    assert given._starts == [0, 0]
+
+
 def test_checkpoints_take_a_small_share_of_the_time(here: Path, towers: list[str], monkeypatch: pytest.MonkeyPatch):
     def saves(share: float) -> int:
         made: list[int] = []
@@ -298,7 +329,7 @@ def test_not_finite_keeps_the_best_and_names_step_and_term(
         return images.sum((1, 2, 3)) * (float("nan") if len(calls) == 8 else 0.0)
 
     monkeypatch.setattr(drawing.losses, "total_variation", spoiled)
-    assert image(PROMPT, *QUICK, *towers, "--quiet", "--out", "run") == 1
+    assert image(PROMPT, *QUICK, *towers, "--tries", "1", "--quiet", "--out", "run") == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert "step 7" in err

@@ -107,7 +107,7 @@ def test_without_any_memory_it_ends_with_a_word_and_a_folder(
         return images.mean((1, 2, 3))
 
     monkeypatch.setattr("clipopt.tasks.drawing.losses.total_variation", total_variation)
-    assert image(PROMPT, *QUICK, *towers, "--out", "run") == 1
+    assert image(PROMPT, *QUICK, *towers, "--tries", "1", "--out", "run") == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "not enough memory" in err
