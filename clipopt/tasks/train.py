@@ -32,14 +32,14 @@ class Train:
     optimized pictures. The folder that the last line names holds scorer.safetensors (judge, plain), which any command
     takes as --scorer or --judge.
 
-    The shipped settings take about an hour of one CPU core where bfloat16 is fast, twice that elsewhere, and 2 GB of
-    disk while they run. The same seed gives the same weights on one machine. To look at the machinery first:
+    The shipped settings take up to 105 minutes of one CPU core (scorer) where bfloat16 is fast, twice that elsewhere,
+    and 2 GB of disk while they run. The same seed gives the same weights on one machine. To look at the machinery first:
     clipopt train scorer --share 0.01
     """
 
     which: Literal["scorer", "judge", "plain"]
-    """What to train. Scorer and judge share neither architecture, seed nor pictures; plain is the scorer before it is
-    hardened against its own pictures, which guides like an ordinary CLIP."""
+    """What to train. Scorer and judge share neither architecture, seed nor pictures; plain has the scorer's size
+    and is never hardened, so that it guides like an ordinary CLIP."""
     out: Path | None = None
     """Folder to write; by default outputs/train/<time>-<which>."""
     overwrite: bool = False
