@@ -32,7 +32,7 @@ _SAID = ("not enough memory", "can't allocate memory", "backend out of memory")
 
 @dataclass(frozen=True)
 class Plan:
-    """How pictures are made; the defaults are those of `clipopt image`.
+    """How pictures are made; the defaults are those of `clipopt image`, with a single start.
 
     Attributes:
         width: Of the pictures, pixels.
