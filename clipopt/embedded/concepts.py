@@ -43,7 +43,7 @@ class Concept:
         noun: Its singular, as captions say it.
         plural: Its plural, or None where the noun is plural or uncountable as it stands.
         synonyms: Other singulars.
-        emoji: Its name in Unicode's emoji list; empty for a shape.
+        emoji: Its name in Unicode's emoji list; empty for a shape, and for what is drawn as a solid alone.
     """
 
     noun: str
@@ -75,7 +75,7 @@ def _parse(line: str) -> Concept:
     line, _, tail = (part.strip() for part in line.partition(";"))
     line, _, plural = (part.strip() for part in line.partition("|"))
     emoji, _, noun = (part.strip() for part in line.partition("="))
-    noun = noun or emoji
+    noun, emoji = noun or emoji, "" if emoji == "-" else emoji
     synonyms = tuple(s.strip() for s in tail.split(",") if s.strip())
     return Concept(noun.lower(), None if plural == "-" else (plural or pluralize(noun.lower())), synonyms, emoji)
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clipopt.embedded.captions import Scene
 from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, concepts, things
+from clipopt.embedded.solids import FACING, solid_sprites
 from clipopt.types import generator
 
 Array = NDArray[np.float32]
@@ -188,16 +189,18 @@ def sprites() -> tuple[Sprite, ...]:
     emoji = _emoji()
     font = ImageFont.truetype(str(FONT), _STRIKE)
     drawn = []
-    for concept in concepts():
+    for number, concept in enumerate(concepts()):
         if concept.emoji:
             if concept.emoji not in emoji:
                 raise ValueError(f"{NAMES} names no emoji {concept.emoji!r}; expected Unicode 15 or later")
             image = Image.new("RGBA", (200, 200))
             ImageDraw.Draw(image).text((20, 20), emoji[concept.emoji], font=font, embedded_color=True)
+        elif number < len(things()):
+            image = solid_sprites().picture(number, FACING)
         else:
             mask = _shape(concept.noun)
             image = Image.merge("RGBA", [*Image.new("RGB", mask.size, (128, 128, 128)).split(), mask])
-        drawn.append(Sprite(image, own_colour=bool(concept.emoji)))
+        drawn.append(Sprite(image, own_colour=number < len(things())))
     return tuple(drawn)
 
 

@@ -6,17 +6,17 @@ import pytest
 from PIL import Image
 
 from clipopt.embedded import painters
-from clipopt.embedded.concepts import COLOURS, SHAPES, concepts
+from clipopt.embedded.concepts import COLOURS, SHAPES, concepts, things
 
 
 @cache
 def sprites():
     drawn = []
     for number, concept in enumerate(concepts()):
-        mask = painters._shape(concept.noun if not concept.emoji else SHAPES[number % len(SHAPES)], 128)
+        mask = painters._shape(SHAPES[number % len(SHAPES)] if number < len(things()) else concept.noun, 128)
         colour = list(COLOURS.values())[number % len(COLOURS)]
         image = Image.merge("RGBA", [*Image.new("RGB", mask.size, colour).split(), mask])
-        drawn.append(painters.Sprite(image, own_colour=bool(concept.emoji)))
+        drawn.append(painters.Sprite(image, own_colour=number < len(things())))
     return tuple(drawn)
 
 
