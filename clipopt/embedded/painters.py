@@ -6,9 +6,10 @@ flat and drawn here; things come from a colour emoji font, which is needed to tr
 
 import math
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clipopt.embedded.captions import Scene
 from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, concepts, things
-from clipopt.embedded.solids import FACING, solid_sprites
+from clipopt.embedded.solids import FACING, VIEWS, solid_sprites
 from clipopt.types import generator
 
 Array = NDArray[np.float32]
@@ -45,6 +46,7 @@ _LAYOUTS = {  # where several of one kind stand, in canvases from the middle
 _PLACE = {  # column and row of `PLACES`
     (0, 0): 0, (0, -1): 1, (0, 1): 2, (-1, 0): 3, (1, 0): 4, (-1, -1): 5, (1, -1): 6, (-1, 1): 7, (1, 1): 8,
 }  # fmt: skip
+_SOLID, _ONE_COLOUR, _BARE = 0.5, 0.12, 0.12  # shares: solids of things that have both; of these in one colour, bare
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -204,6 +206,21 @@ def sprites() -> tuple[Sprite, ...]:
     return tuple(drawn)
 
 
+@lru_cache(256)
+def _solid(number: int, view: int) -> Sprite:
+    return Sprite(solid_sprites().picture(number, view), own_colour=True)
+
+
+class _What(NamedTuple):
+    """What to paint: a concept, the name of its colour, the colour to paint it in if not its own, and its picture."""
+
+    number: int
+    colour: str
+    tint: Array | None
+    sprite: Sprite
+    tinted: bool = False
+
+
 class Painter:
     """Draws picture `index` of the world `seed`, and says what it shows."""
 
@@ -225,17 +242,28 @@ class Painter:
             image, scene = self._single(rng, noise)
         return np.clip(image + 0.5, 0, 255).astype(np.uint8), scene
 
-    def _concept(self, rng: Random, shapes: float) -> tuple[int, str, Array | None]:
-        """A concept, its named colour, and the colour to paint it in, if not its own."""
+    def _concept(self, rng: Random, shapes: float) -> _What:
         if rng.random() < shapes:
-            colour = rng.choice(COLOUR_NAMES)
-            return len(things()) + rng.randrange(len(SHAPES)), colour, self._colour(colour, rng)
+            colour, number = rng.choice(COLOUR_NAMES), len(things()) + rng.randrange(len(SHAPES))
+            return _What(number, colour, self._colour(colour, rng), sprites()[number])
         number = rng.randrange(len(things()))
-        own = sprites()[number].colour
+        sprite = sprites()[number]
+        if number in solid_sprites().numbers and (not concepts()[number].emoji or rng.random() < _SOLID):
+            view = rng.randrange(VIEWS)
+            if rng.random() < _BARE:
+                bare = Sprite(solid_sprites().picture(number, view, COLOURS["gray"]), own_colour=False)
+                return _What(number, "gray", None, bare)
+            sprite = _solid(number, view)
+            if rng.random() < _ONE_COLOUR:
+                colour = rng.choice(COLOUR_NAMES)
+                whole = Sprite(solid_sprites().picture(number, view, self._colour(colour, rng)), own_colour=False)
+                return _What(number, colour, None, whole, tinted=colour != sprite.colour)
+        own = sprite.colour
         if own and rng.random() < 0.3:
             colour = rng.choice(COLOUR_NAMES)
-            return number, colour, None if colour == own else self._colour(colour, rng)
-        return number, own, None
+            if colour != own:
+                return _What(number, colour, self._colour(colour, rng), sprite, tinted=True)
+        return _What(number, own, None, sprite)
 
     def _colour(self, name: str, rng: Random) -> Array:
         return np.array([min(255.0, max(0.0, v + rng.gauss(0, 10))) for v in COLOURS[name]], np.float32)
@@ -271,15 +299,14 @@ class Painter:
         self,
         image: Array,
         rng: Random,
-        what: tuple[int, str, Array | None],
+        what: _What,
         size: float,
         x: float,
         y: float,
         tilt: float,
     ) -> Array:
-        number, _, tint = what
-        thing = number < len(things())
-        rgb, cover = sprites()[number].place(
+        thing, tint = what.number < len(things()), what.tint
+        rgb, cover = what.sprite.place(
             size, x, y, rng.gauss(0, tilt), thing and rng.random() < 0.4, self.side, tint if thing else None
         )
         if not thing:
@@ -293,8 +320,8 @@ class Painter:
 
     def _single(self, rng: Random, noise: torch.Generator) -> tuple[Array, Scene]:
         what = self._concept(rng, 0.27)
-        number, colour, _ = what
-        image, ground = self._ground(rng, noise, {colour, sprites()[number].colour})
+        number, colour = what[:2]
+        image, ground = self._ground(rng, noise, {colour, what.sprite.colour})
         share = rng.uniform(0.28, 0.98) if number >= len(things()) else rng.uniform(0.34, 1.02)
         room = max(0.0, (1 - share) / 2)
         u, v = (
@@ -308,12 +335,12 @@ class Painter:
         x, y = (self.side * (0.5 + t * room) for t in (u, v))
         image = self._put(image, rng, what, self.side * share, x, y, 0.12)
         size = "small" if share < 0.42 else "large" if share > 0.72 else "medium"
-        return image, Scene(number, colour, 1, size, place, background=ground, tinted=_tinted(what))
+        return image, Scene(number, colour, 1, size, place, background=ground, tinted=what.tinted)
 
     def _several(self, rng: Random, noise: torch.Generator) -> tuple[Array, Scene]:
         what = self._concept(rng, 0.5)
-        number, colour, _ = what
-        image, ground = self._ground(rng, noise, {colour, sprites()[number].colour})
+        number, colour = what[:2]
+        image, ground = self._ground(rng, noise, {colour, what.sprite.colour})
         count = rng.choice((2, 2, 3, 4)) if concepts()[number].plural else 1
         if count == 1:
             return self._finish_single(image, rng, what, ground)
@@ -324,20 +351,18 @@ class Painter:
         for u, v in spots:
             x, y = (self.side * (0.5 + t + d + rng.gauss(0, 0.012)) for t, d in ((u, dx), (v, dy)))
             image = self._put(image, rng, what, self.side * share * rng.uniform(0.93, 1.05), x, y, 0.1)
-        return image, Scene(number, colour, count, "medium", None, background=ground, tinted=_tinted(what))
+        return image, Scene(number, colour, count, "medium", None, background=ground, tinted=what.tinted)
 
-    def _finish_single(
-        self, image: Array, rng: Random, what: tuple[int, str, Array | None], ground: str
-    ) -> tuple[Array, Scene]:
+    def _finish_single(self, image: Array, rng: Random, what: _What, ground: str) -> tuple[Array, Scene]:
         image = self._put(image, rng, what, self.side * 0.65, self.side / 2, self.side / 2, 0.12)
-        return image, Scene(what[0], what[1], 1, "medium", None, background=ground, tinted=_tinted(what))
+        return image, Scene(what[0], what[1], 1, "medium", None, background=ground, tinted=what.tinted)
 
     def _pair(self, rng: Random, noise: torch.Generator) -> tuple[Array, Scene]:
         shapes = rng.choice((0.0, 1.0, 1.0, 0.5))
         first, second = self._concept(rng, shapes), self._concept(rng, shapes)
-        while second[0] == first[0]:
+        while second.number == first.number:
             second = self._concept(rng, shapes)
-        avoid = {first[1], second[1], sprites()[first[0]].colour, sprites()[second[0]].colour}
+        avoid = {first.colour, second.colour, first.sprite.colour, second.sprite.colour}
         image, ground = self._ground(rng, noise, avoid)
         relation = rng.choice(("beside", "over"))
         gap = rng.uniform(0.23, 0.27)
@@ -347,11 +372,4 @@ class Painter:
         for what, sign in ((first, -1), (second, 1)):
             x, y = self.side * (cx + sign * du), self.side * (cy + sign * dv)
             image = self._put(image, rng, what, self.side * rng.uniform(0.36, 0.47), x, y, 0.1)
-        return image, Scene(
-            *first[:2], 1, "medium", None, *second[:2], relation, ground, _tinted(first), _tinted(second)
-        )
-
-
-def _tinted(what: tuple[int, str, Array | None]) -> bool:
-    """Whether a thing, not a shape, is painted in a colour that is not its own."""
-    return what[0] < len(things()) and what[2] is not None
+        return image, Scene(*first[:2], 1, "medium", None, *second[:2], relation, ground, first.tinted, second.tinted)
