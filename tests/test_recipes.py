@@ -4,7 +4,7 @@ import importlib.util
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -52,15 +52,6 @@ def module(name: str) -> ModuleType:
 def configured(recipe: ModuleType, options: Sequence[str], out: Path, *more: str) -> Any:
     arguments = [PROMPT, *options, "--scorer", "embedded", "--out", str(out), *more]
     return tyro.cli(recipe.Config, args=arguments)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """With several threads, sums over the faces of a mesh come out the same but for the last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=sorted(SMALL))

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clipopt.geometry.mesh import Mesh, face_normals
+from clipopt.geometry.mesh import Mesh, face_normals, take
 
 _TINY = 1e-12
 
@@ -21,9 +21,9 @@ def laplacian(mesh: Mesh) -> Float[Tensor, ""]:
     first, second = mesh.edges.ends.unbind(1)
     v = mesh.vertices
     count = torch.bincount(mesh.edges.ends.reshape(-1), minlength=len(v)).clamp_min(1)[:, None]
-    around = torch.zeros_like(v).index_add(0, first, v[second]).index_add(0, second, v[first]) / count
+    around = torch.zeros_like(v).index_add(0, first, take(v, second)).index_add(0, second, take(v, first)) / count
     used = (torch.bincount(mesh.edges.ends.reshape(-1), minlength=len(v)) > 0)[:, None]
-    scale = (v[first] - v[second]).square().sum(1).mean().detach().clamp_min(_TINY)
+    scale = (take(v, first) - take(v, second)).square().sum(1).mean().detach().clamp_min(_TINY)
     return torch.where(used, around - v, 0.0).square().sum() / (len(v) * scale)
 
 
@@ -32,12 +32,12 @@ def normal_consistency(mesh: Mesh) -> Float[Tensor, ""]:
     normals = face_normals(mesh.vertices, mesh.faces)
     inner = mesh.edges.count == 2
     first, second = mesh.edges.sides[inner, :2].unbind(1) if inner.any() else (mesh.faces[:0, 0],) * 2
-    return (1 - (normals[first] * normals[second]).sum(1)).sum() / max(1, len(first))
+    return (1 - (take(normals, first) * take(normals, second)).sum(1)).sum() / max(1, len(first))
 
 
 def edge_length(mesh: Mesh) -> Float[Tensor, ""]:
     """Mean squared edge relative to the squared mean edge, less 1: 0 where all edges are equally long."""
-    a, b = mesh.vertices[mesh.edges.ends].unbind(1)
+    a, b = take(mesh.vertices, mesh.edges.ends).unbind(1)
     lengths = (a - b).square().sum(1).clamp_min(_TINY).sqrt()
     return lengths.square().mean() / lengths.mean().square().clamp_min(_TINY) - 1
 

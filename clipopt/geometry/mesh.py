@@ -97,9 +97,17 @@ def components(edges: Edges, vertices: int) -> Int[Tensor, " v"]:
         label = new
 
 
+def take(values: Tensor, index: Int[Tensor, "*_"], dim: int = 0) -> Tensor:
+    """`values[index]` along one dimension, with a gradient that is the same on any number of threads.
+
+    Indexing adds up its gradient in whatever order threads come; this one in the order of `index`, and no slower.
+    """
+    return values.index_select(dim, index.reshape(-1)).unflatten(dim, index.shape)
+
+
 def face_areas(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "f 3"]:
     """Vectors along the outward normals, as long as the faces are large."""
-    a, b, c = vertices[faces].unbind(1)
+    a, b, c = take(vertices, faces).unbind(1)
     return torch.linalg.cross(b - a, c - a) / 2
 
 
@@ -119,7 +127,7 @@ def vertex_normals(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) ->
 
 def volume(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, ""]:
     """Signed volume of a closed mesh: above 0 where its faces look outward."""
-    a, b, c = vertices[faces].unbind(1)
+    a, b, c = take(vertices, faces).unbind(1)
     return (torch.linalg.cross(a, b) * c).sum() / 6
 
 

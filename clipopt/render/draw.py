@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from clipopt.geometry.camera import Cameras
-from clipopt.geometry.mesh import Mesh
+from clipopt.geometry.mesh import Mesh, take
 from clipopt.render.raster import interpolate, rasterize, seen, to_screen
 from clipopt.render.shade import GREY, Light, faces_eye, lit, sample_texture
 from clipopt.render.silhouette import antialias
@@ -99,7 +99,7 @@ def _draw(mesh: Mesh, cameras: Cameras, background: Tensor, light: Light, plain:
         corners = torch.cat([corners, mesh.uv.expand(len(clip), -1, -1, -1)], -1)
     else:
         albedo = torch.full_like(mesh.vertices, GREY) if mesh.colors is None else mesh.colors
-        corners = corners * torch.where(plain[:, None, None, None], GREY, albedo[mesh.faces])
+        corners = corners * torch.where(plain[:, None, None, None], GREY, take(albedo, mesh.faces))
 
     def colors(view: Tensor, values: Tensor) -> Tensor:
         if mesh.texture is None or mesh.uv is None:

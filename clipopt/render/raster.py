@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clipopt.geometry.mesh import take
+
 #: Depth of a pixel that sees nothing.
 NOTHING = 2.0
 
@@ -202,18 +204,19 @@ def interpolate(
     slot = (mark.cumsum(0) - 1).index_select(0, key)
     pairs = mark.nonzero()[:, 0]
     pair_view, pair_face = pairs // len(faces), pairs % len(faces)
-    corners = clip.reshape(-1, 4)[faces[pair_face] + (pair_view * clip.shape[1])[:, None]]
+    corners = take(clip.reshape(-1, 4), faces[pair_face] + (pair_view * clip.shape[1])[:, None])
     x, y, w = corners[..., 0], corners[..., 1], corners[..., 3]
     # Coordinates relative to a pixel of the triangle, or float32 would lose small triangles.
     across, down = (column + 0.5) * (2 / width) - 1, 1 - (row + 0.5) * (2 / height)
-    origin_x, origin_y = (torch.zeros_like(w[:, 0]).index_copy(0, slot, t.to(w.dtype)) for t in (across, down))
+    some = torch.zeros_like(pairs).scatter_reduce(0, slot, torch.arange(len(slot), device=ids.device), "amax")
+    origin_x, origin_y = (t.to(w.dtype).index_select(0, some) for t in (across, down))
     x, y = x - origin_x[:, None] * w, y - origin_y[:, None] * w
     across, down = across - origin_x.index_select(0, slot), down - origin_y.index_select(0, slot)
     # Row k is zero on the edge opposite to corner k: the homogeneous edge functions.
     point = torch.stack([x, y, w], -1)
     edge = torch.linalg.cross(point[:, [1, 2, 0]], point[:, [2, 0, 1]])
-    table = values[pair_face] if values.ndim == 3 else values[pair_view, pair_face]
+    table = take(values, pair_face) if values.ndim == 3 else take(values.flatten(0, 1), pairs)
     sums = torch.cat([table, torch.ones_like(table[..., :1])], -1).mT @ edge
-    rows = sums.flatten(1)[slot].view(len(pixels), sums.shape[1], 3)
+    rows = take(sums.flatten(1), slot).view(len(pixels), sums.shape[1], 3)
     at = torch.addcmul(torch.addcmul(rows[..., 2], rows[..., 0], across[:, None]), rows[..., 1], down[:, None])
     return pixels, at[:, :-1] / at[:, -1:]

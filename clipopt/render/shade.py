@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.geometry.mesh import Mesh, face_areas, face_normals, vertex_normals
+from clipopt.geometry.mesh import Mesh, face_areas, face_normals, take, vertex_normals
 from clipopt.types import Images
 
 #: Colour of a surface that has none of its own.
@@ -44,7 +44,7 @@ def lit(mesh: Mesh, facing: Bool[Tensor, "b f"], light: Light, *, smooth: bool =
         smooth: Interpolate over faces; False: each face is flat.
     """
     if smooth:
-        cosine = (light.toward @ vertex_normals(mesh.vertices, mesh.faces).T)[:, mesh.faces]
+        cosine = take(light.toward @ vertex_normals(mesh.vertices, mesh.faces).T, mesh.faces, 1)
     else:
         cosine = (light.toward @ face_normals(mesh.vertices, mesh.faces).T)[..., None].expand(-1, -1, 3)
     cosine = torch.where(facing[..., None], cosine, -cosine)

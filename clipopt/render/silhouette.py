@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clipopt.geometry.mesh import Edges
+from clipopt.geometry.mesh import Edges, take
 
 # An edge must lie this much nearer than what is beside it, in units of depth, to occlude it.
 _SLACK = 1e-5
@@ -51,15 +51,15 @@ def antialias(
         return image
     base = view * screen.shape[1]
     points = screen.reshape(-1, 3)
-    a, b, c = points[base + ends[:, 0]], points[base + ends[:, 1]], points[base + across].detach()
+    a, b, c = take(points, base + ends[:, 0]), take(points, base + ends[:, 1]), points[base + across].detach()
     with torch.no_grad():
         steep = (a - b)[:, 1].abs() >= (a - b)[:, 0].abs()
     for axis, chosen in ((0, steep), (1, ~steep)):
         some = chosen.nonzero()[:, 0]
-        inner, outer, inward, share, k, t = _crossings(a[some], b[some], c[some], view[some], depth, axis)
+        inner, outer, inward, share, k, t = _crossings(take(a, some), take(b, some), c[some], view[some], depth, axis)
         # How far the surface reaches beyond the middle between the two centres; negative where it falls short of it.
         reach = torch.where(inward, 0.5 - share, share - 0.5)[:, None]
-        blend = reach * (flat[inner] - flat[outer])
+        blend = reach * (take(flat, inner) - take(flat, outer))
         if colors is not None:
             with torch.no_grad():
                 missed = colors(view[some][k], edge[some][k], t) - flat[inner]
@@ -108,7 +108,7 @@ def _crossings(
     rise = b[:, v] - a[:, v]
     rise = torch.where(rise.abs() < _FLAT, _FLAT, rise)
     lean = (b[:, u] - a[:, u]) / rise
-    crossing = a[k, u] + (line + 0.5 - a[k, v]) * lean[k]
+    crossing = take(a[:, u], k) + (line + 0.5 - take(a[:, v], k)) * take(lean, k)
     with torch.no_grad():
         place = (crossing - 0.5).floor().clamp(-1, along).long()
         on_screen = (place >= 0) & (place < along - 1)
@@ -127,5 +127,5 @@ def _crossings(
         final = torch.ones_like(pair, dtype=torch.bool)
         final[:-1] = pair[1:] != pair[:-1]
         kept = kept[order[back[final]]]
-    share = (crossing[kept] - (place[kept] + 0.5)).clamp(0, 1)
+    share = (take(crossing, kept) - (place[kept] + 0.5)).clamp(0, 1)
     return inner[kept], outer[kept], inward[kept], share, k[kept], t[kept]

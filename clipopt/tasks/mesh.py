@@ -103,7 +103,7 @@ class Solid:
     overwrite: bool = False
     """Replace the run that --out holds."""
     resume: Path | None = None
-    """Continue the run in this folder with its own settings; on one thread of a CPU (OMP_NUM_THREADS=1) bit for bit."""
+    """Continue the run in this folder with its own settings; on a CPU bit for bit, with as many threads as before."""
     dry_run: bool = False
     """Check everything, load the models, take a few steps to measure what all would cost, and write nothing."""
     json: bool = False

@@ -307,3 +307,21 @@ def test_the_same_picture_every_time():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="backgrounds for 1 or 3 cameras"):
         draw(icosphere(0), turntable(3), torch.zeros(2, 3, 8, 8))
+
+
+def test_the_gradient_does_not_depend_on_the_number_of_threads():
+    """Sums over pixels, faces and edges are taken in one order; indexing would take them as threads come."""
+    mesh, cameras, found = bumpy(4), around(3), []
+    background, threads = torch.rand(3, 3, 160, 160, generator=generator(2)), torch.get_num_threads()
+    weights = torch.randn(3, 3, 160, 160, generator=generator(3))
+    try:
+        for count in (1, 3, 7):
+            torch.set_num_threads(count)
+            vertices, colors = mesh.vertices.clone().requires_grad_(), mesh.colors.clone().requires_grad_()
+            picture = draw(replace(mesh, vertices=vertices, colors=colors), cameras, background)
+            found.append([picture.detach(), *torch.autograd.grad((picture * weights).sum(), (vertices, colors))])
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        for first, again in zip(found[0], other, strict=True):
+            assert torch.equal(first, again)

@@ -5,7 +5,6 @@ import json
 import re
 import signal
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -74,15 +73,6 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sculpting, "PICTURE_SIDE", 48)
     monkeypatch.setattr(sculpting, "FRAME_SIDE", 32)
     monkeypatch.setattr(sculpting, "sheet", partial(solids.sheet, size=32))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """With several threads, sums over the faces of a mesh come out the same but for the last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
