@@ -4,6 +4,7 @@ Plain torch, so every device can do it and nothing is factorised anew when the m
 column converges by itself and stops by itself, so no right-hand side depends on its neighbours.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,43 +16,44 @@ from torch.autograd.function import once_differentiable
 from clipopt.geometry.mesh import Edges, components, face_areas
 
 _TOLERANCE = 1e-8
+_SLOPE_TOLERANCE = 1e-5  # of gradients in float32, which are no better themselves
 _MOST_STEPS = 2000
 _TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class System:
-    """A symmetric matrix with one row per vertex, with entries at its edges: `diagonal * x - sum(weight * x_near)`.
+    """A symmetric matrix with one row per vertex, with entries at its edges.
 
     Attributes:
         diagonal: Entry of each vertex with itself.
-        near: The neighbours of each vertex; filled up with the vertex itself.
-        weight: Minus the entry of each neighbour; 0 where filled up.
+        matrix: All entries, compressed by rows.
     """
 
     diagonal: Float[Tensor, " v"]
-    near: Int[Tensor, "v k"]
-    weight: Float[Tensor, "v k"]
+    matrix: Tensor
 
     def __call__(self, x: Float[Tensor, "v c"]) -> Float[Tensor, "v c"]:
         """The product with the columns of x."""
-        near = x.index_select(0, self.near.reshape(-1)).view(*self.near.shape, x.shape[1])
-        around = torch.bmm(self.weight[:, None], near)[:, 0]
-        return self.diagonal[:, None] * x - around
+        return self.matrix @ x
 
 
 def system(edges: Edges, vertices: int, weight: Float[Tensor, " e"], shift: float = 0.0) -> System:
-    """The Laplacian with a weight per edge, plus `shift` times the identity."""
+    """The Laplacian with a weight per edge, plus `shift` times the identity: `diagonal * x - sum(weight * x_near)`."""
+    weights = weight.double()
     ends = torch.cat([edges.ends, edges.ends.flip(1)])
-    start, order = ends[:, 0].sort(stable=True)
-    count = torch.bincount(start, minlength=vertices)
-    width = int(count.max()) if len(start) else 0
-    place = torch.arange(len(start), device=start.device) - (count.cumsum(0) - count)[start]
-    near = torch.arange(vertices, device=start.device)[:, None].repeat(1, width)
-    near[start, place] = ends[order, 1]
-    weights = weight.new_zeros(vertices, width, dtype=torch.float64)
-    weights[start, place] = weight.double().repeat(2)[order]
-    return System(weights.sum(1) + shift, near, weights)
+    diagonal = torch.full((vertices,), shift, dtype=torch.float64, device=weights.device)
+    diagonal = diagonal.index_add(0, ends[:, 0], weights.repeat(2))
+    itself = torch.arange(vertices, device=weights.device).repeat(2, 1)
+    place, values = torch.cat([ends.T, itself], 1), torch.cat([-weights.repeat(2), diagonal])
+    order = (place[0] * vertices + place[1]).argsort(stable=True)
+    row = torch.searchsorted(place[0, order], torch.arange(vertices + 1, device=weights.device))
+    with warnings.catch_warnings():  # torch calls these matrices new
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+        matrix = torch.sparse_csr_tensor(
+            row, place[1, order], values[order], (vertices, vertices), check_invariants=False
+        )
+    return System(diagonal, matrix)
 
 
 def uniform(edges: Edges) -> Float[Tensor, " e"]:
@@ -79,11 +81,12 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
-        return _conjugate_gradients(ctx.matrix, slope, None), None, None
+        tolerance = _TOLERANCE if slope.dtype == torch.float64 else _SLOPE_TOLERANCE
+        return _conjugate_gradients(ctx.matrix, slope, None, tolerance), None, None
 
 
 @torch.no_grad()
-def _conjugate_gradients(matrix: System, right: Tensor, guess: Tensor | None) -> Tensor:
+def _conjugate_gradients(matrix: System, right: Tensor, guess: Tensor | None, tolerance: float = _TOLERANCE) -> Tensor:
     """Preconditioned by the diagonal."""
     goal = right.double()
     inverse = torch.where(matrix.diagonal > _TINY, 1 / matrix.diagonal, 0.0)[:, None]
@@ -92,7 +95,7 @@ def _conjugate_gradients(matrix: System, right: Tensor, guess: Tensor | None) ->
     ahead = inverse * rest
     direction = ahead.clone()
     size = (rest * ahead).sum(0)
-    enough = _TOLERANCE**2 * torch.maximum((inverse * goal.square()).sum(0), size)
+    enough = tolerance**2 * torch.maximum((inverse * goal.square()).sum(0), size)
     for _ in range(_MOST_STEPS):
         going = size > enough
         if not bool(going.any()):
@@ -100,11 +103,11 @@ def _conjugate_gradients(matrix: System, right: Tensor, guess: Tensor | None) ->
         image = matrix(direction)
         bend = (direction * image).sum(0)
         length = torch.where(going & (bend > 0), size / bend, 0.0)
-        x += length * direction
-        rest -= length * image
+        x.addcmul_(length, direction)
+        rest.addcmul_(length, image, value=-1)
         ahead = inverse * rest
         new = (rest * ahead).sum(0)
-        direction = ahead + torch.where(going, new / size, 0.0) * direction
+        direction = torch.addcmul(ahead, torch.where(going, new / size, 0.0), direction)
         size = torch.where(going & (bend > 0), new, 0.0)
     return x.to(right.dtype)
 

@@ -101,7 +101,7 @@ class _Spread:
         return self._system(values)(values.double()).to(values.dtype)
 
     def _system(self, like: Tensor) -> System:
-        if self._matrix is None or self._matrix.near.device != like.device:
+        if self._matrix is None or self._matrix.diagonal.device != like.device:
             edges = find_edges(self._edges.faces.to(like.device))
             self._matrix = system(edges, len(like), self._smooth * uniform(edges), 1.0)
         return self._matrix
