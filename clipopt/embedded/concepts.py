@@ -1,5 +1,6 @@
 """What the embedded models know: things, shapes, colours, and the words for them."""
 
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -97,3 +98,22 @@ def concepts() -> tuple[Concept, ...]:
 def number_of(noun: str) -> int:
     """The number of the concept that is called `noun`."""
     return next(i for i, c in enumerate(concepts()) if c.noun == noun)
+
+
+@cache
+def learnt() -> tuple[int, ...]:
+    """Numbers of the concepts whose names the shipped scorer and judge have read.
+
+    What the world has been given since they were trained is for the next training; until then it enters no prompt,
+    caption or bank.
+    """
+    from clipopt.scorers.tower import words
+
+    known: list[set[str]] = []
+    for name in ("scorer", "judge"):
+        with files("clipopt.embedded").joinpath(f"weights/{name}.safetensors").open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        known.append(set(json.loads(header["__metadata__"]["clipopt_tower"])["vocabulary"]))
+    read = set.intersection(*known)
+    said = ((n, words(f"{c.noun} {c.plural or ''}")) for n, c in enumerate(concepts()))
+    return tuple(n for n, names in said if read.issuperset(names))

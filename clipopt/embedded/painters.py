@@ -6,10 +6,10 @@ flat and drawn here; things come from a colour emoji font, which is needed to tr
 
 import math
 import re
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,9 +46,8 @@ _LAYOUTS = {  # where several of one kind stand, in canvases from the middle
 _PLACE = {  # column and row of `PLACES`
     (0, 0): 0, (0, -1): 1, (0, 1): 2, (-1, 0): 3, (1, 0): 4, (-1, -1): 5, (1, -1): 6, (-1, 1): 7, (1, 1): 8,
 }  # fmt: skip
+_SOLID, _ONE_COLOUR, _BARE = 0.5, 0.12, 0.12  # shares: solids of things that have both; of these in one colour, bare
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_SOLID = 0.3  # share of the things with an emoji and a solid that are painted as the solid
-_PLAIN, _GRAY = 0.35, 0.4  # share of the solids in one colour, and of those in gray
 
 
 def _lab(rgb: Array) -> Array:
@@ -207,28 +206,19 @@ def sprites() -> tuple[Sprite, ...]:
     return tuple(drawn)
 
 
-@dataclass(frozen=True)
-class _Look:
-    """One thing or shape as it is painted.
+@lru_cache(256)
+def _solid(number: int, view: int) -> Sprite:
+    return Sprite(solid_sprites().picture(number, view), own_colour=True)
 
-    Attributes:
-        number: Of its concept.
-        colour: Its named colour; "" where it has no single one.
-        sprite: How it is drawn.
-        tint: The colour to paint it in, if not that of the sprite.
-        tinted: Whether it is a thing in a colour that captions have to name.
-    """
+
+class _What(NamedTuple):
+    """What to paint: a concept, the name of its colour, the colour to paint it in if not its own, and its picture."""
 
     number: int
     colour: str
+    tint: Array | None
     sprite: Sprite
-    tint: Array | None = None
     tinted: bool = False
-
-    @property
-    def colours(self) -> set[str]:
-        """What the ground should not be."""
-        return {self.colour, sprites()[self.number].colour}
 
 
 class Painter:
@@ -252,31 +242,28 @@ class Painter:
             image, scene = self._single(rng, noise)
         return np.clip(image + 0.5, 0, 255).astype(np.uint8), scene
 
-    def _look(self, rng: Random, shapes: float) -> _Look:
-        """A shape, with the given probability, or a thing, and how it looks."""
+    def _concept(self, rng: Random, shapes: float) -> _What:
         if rng.random() < shapes:
-            colour = rng.choice(COLOUR_NAMES)
-            number = len(things()) + rng.randrange(len(SHAPES))
-            return _Look(number, colour, sprites()[number], self._colour(colour, rng))
+            colour, number = rng.choice(COLOUR_NAMES), len(things()) + rng.randrange(len(SHAPES))
+            return _What(number, colour, self._colour(colour, rng), sprites()[number])
         number = rng.randrange(len(things()))
-        if number in solid_sprites().numbers and (rng.random() < _SOLID or not concepts()[number].emoji):
-            return self._solid(number, rng)
         sprite = sprites()[number]
-        if sprite.colour and rng.random() < 0.3:
+        if number in solid_sprites().numbers and (not concepts()[number].emoji or rng.random() < _SOLID):
+            view = rng.randrange(VIEWS)
+            if rng.random() < _BARE:
+                bare = Sprite(solid_sprites().picture(number, view, COLOURS["gray"]), own_colour=False)
+                return _What(number, "gray", None, bare)
+            sprite = _solid(number, view)
+            if rng.random() < _ONE_COLOUR:
+                colour = rng.choice(COLOUR_NAMES)
+                whole = Sprite(solid_sprites().picture(number, view, self._colour(colour, rng)), own_colour=False)
+                return _What(number, colour, None, whole, tinted=colour != sprite.colour)
+        own = sprite.colour
+        if own and rng.random() < 0.3:
             colour = rng.choice(COLOUR_NAMES)
-            if colour != sprite.colour:
-                return _Look(number, colour, sprite, self._colour(colour, rng), tinted=True)
-        return _Look(number, sprite.colour, sprite)
-
-    def _solid(self, number: int, rng: Random) -> _Look:
-        """A thing as a solid from some side, in its own colours or all in one."""
-        view, bank = rng.randrange(VIEWS), solid_sprites()
-        if rng.random() >= _PLAIN:
-            sprite = Sprite(bank.picture(number, view), own_colour=True)
-            return _Look(number, sprite.colour, sprite)
-        colour = "gray" if rng.random() < _GRAY else rng.choice(COLOUR_NAMES)
-        sprite = Sprite(bank.picture(number, view, self._colour(colour, rng)), own_colour=False)
-        return _Look(number, colour, sprite, tinted=colour not in ("gray", sprites()[number].colour))
+            if colour != own:
+                return _What(number, colour, self._colour(colour, rng), sprite, tinted=True)
+        return _What(number, own, None, sprite)
 
     def _colour(self, name: str, rng: Random) -> Array:
         return np.array([min(255.0, max(0.0, v + rng.gauss(0, 10))) for v in COLOURS[name]], np.float32)
@@ -308,13 +295,22 @@ class Painter:
     def _noise(noise: torch.Generator, side: int, channels: int) -> Array:
         return torch.randn(side, side, channels, generator=noise).numpy()
 
-    def _put(self, image: Array, rng: Random, what: _Look, size: float, x: float, y: float, tilt: float) -> Array:
-        thing = what.number < len(things())
+    def _put(
+        self,
+        image: Array,
+        rng: Random,
+        what: _What,
+        size: float,
+        x: float,
+        y: float,
+        tilt: float,
+    ) -> Array:
+        thing, tint = what.number < len(things()), what.tint
         rgb, cover = what.sprite.place(
-            size, x, y, rng.gauss(0, tilt), thing and rng.random() < 0.4, self.side, what.tint if thing else None
+            size, x, y, rng.gauss(0, tilt), thing and rng.random() < 0.4, self.side, tint if thing else None
         )
         if not thing:
-            rgb = np.broadcast_to(what.tint if what.tint is not None else np.zeros(3, np.float32), rgb.shape)
+            rgb = np.broadcast_to(tint if tint is not None else np.zeros(3, np.float32), rgb.shape)
             if rng.random() < 0.3:
                 rgb = rgb * (1 + rng.uniform(-0.25, 0.25) * self._y[..., None])
         else:
@@ -323,9 +319,10 @@ class Painter:
         return image * (1 - cover) + np.clip(rgb, 0, 255) * cover
 
     def _single(self, rng: Random, noise: torch.Generator) -> tuple[Array, Scene]:
-        what = self._look(rng, 0.27)
-        image, ground = self._ground(rng, noise, what.colours)
-        share = rng.uniform(0.28, 0.98) if what.number >= len(things()) else rng.uniform(0.34, 1.02)
+        what = self._concept(rng, 0.27)
+        number, colour = what[:2]
+        image, ground = self._ground(rng, noise, {colour, what.sprite.colour})
+        share = rng.uniform(0.28, 0.98) if number >= len(things()) else rng.uniform(0.34, 1.02)
         room = max(0.0, (1 - share) / 2)
         u, v = (
             rng.choice((-1, 0, 0, 1)) * rng.uniform(0.6, 1) if rng.random() < 0.5 else rng.uniform(-1, 1) for _ in "xy"
@@ -338,12 +335,13 @@ class Painter:
         x, y = (self.side * (0.5 + t * room) for t in (u, v))
         image = self._put(image, rng, what, self.side * share, x, y, 0.12)
         size = "small" if share < 0.42 else "large" if share > 0.72 else "medium"
-        return image, Scene(what.number, what.colour, 1, size, place, background=ground, tinted=what.tinted)
+        return image, Scene(number, colour, 1, size, place, background=ground, tinted=what.tinted)
 
     def _several(self, rng: Random, noise: torch.Generator) -> tuple[Array, Scene]:
-        what = self._look(rng, 0.5)
-        image, ground = self._ground(rng, noise, what.colours)
-        count = rng.choice((2, 2, 3, 4)) if concepts()[what.number].plural else 1
+        what = self._concept(rng, 0.5)
+        number, colour = what[:2]
+        image, ground = self._ground(rng, noise, {colour, what.sprite.colour})
+        count = rng.choice((2, 2, 3, 4)) if concepts()[number].plural else 1
         if count == 1:
             return self._finish_single(image, rng, what, ground)
         spots = rng.choice(_LAYOUTS[count])
@@ -353,18 +351,19 @@ class Painter:
         for u, v in spots:
             x, y = (self.side * (0.5 + t + d + rng.gauss(0, 0.012)) for t, d in ((u, dx), (v, dy)))
             image = self._put(image, rng, what, self.side * share * rng.uniform(0.93, 1.05), x, y, 0.1)
-        return image, Scene(what.number, what.colour, count, "medium", None, background=ground, tinted=what.tinted)
+        return image, Scene(number, colour, count, "medium", None, background=ground, tinted=what.tinted)
 
-    def _finish_single(self, image: Array, rng: Random, what: _Look, ground: str) -> tuple[Array, Scene]:
+    def _finish_single(self, image: Array, rng: Random, what: _What, ground: str) -> tuple[Array, Scene]:
         image = self._put(image, rng, what, self.side * 0.65, self.side / 2, self.side / 2, 0.12)
-        return image, Scene(what.number, what.colour, 1, "medium", None, background=ground, tinted=what.tinted)
+        return image, Scene(what[0], what[1], 1, "medium", None, background=ground, tinted=what.tinted)
 
     def _pair(self, rng: Random, noise: torch.Generator) -> tuple[Array, Scene]:
         shapes = rng.choice((0.0, 1.0, 1.0, 0.5))
-        first, second = self._look(rng, shapes), self._look(rng, shapes)
+        first, second = self._concept(rng, shapes), self._concept(rng, shapes)
         while second.number == first.number:
-            second = self._look(rng, shapes)
-        image, ground = self._ground(rng, noise, first.colours | second.colours)
+            second = self._concept(rng, shapes)
+        avoid = {first.colour, second.colour, first.sprite.colour, second.sprite.colour}
+        image, ground = self._ground(rng, noise, avoid)
         relation = rng.choice(("beside", "over"))
         gap = rng.uniform(0.23, 0.27)
         du, dv = (gap, 0.0) if relation == "beside" else (0.0, gap)
@@ -373,7 +372,4 @@ class Painter:
         for what, sign in ((first, -1), (second, 1)):
             x, y = self.side * (cx + sign * du), self.side * (cy + sign * dv)
             image = self._put(image, rng, what, self.side * rng.uniform(0.36, 0.47), x, y, 0.1)
-        return image, Scene(
-            first.number, first.colour, 1, "medium", None, second.number, second.colour, relation, ground,
-            first.tinted, second.tinted,
-        )  # fmt: skip
+        return image, Scene(*first[:2], 1, "medium", None, *second[:2], relation, ground, first.tinted, second.tinted)

@@ -11,7 +11,7 @@ A solid has the number of the concept that it shows: it is a second manner of dr
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -109,9 +109,7 @@ class SolidSprites:
         self._rows = {solid.number: row for row, solid in enumerate(solids())}
         self.numbers = frozenset(self._rows)
 
-    def picture(
-        self, number: int, view: int, colour: tuple[float, float, float] | NDArray[Any] | None = None
-    ) -> Image.Image:
+    def picture(self, number: int, view: int, colour: Sequence[int] | NDArray[Any] | None = None) -> Image.Image:
         """One view, with transparency, (SIDE, SIDE).
 
         Args:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.embedded.captions import Scene, caption, compatible, falsify, shape_number, slots
-from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, number_of, things
+from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, learnt, number_of, things
 from clipopt.scorers import Scorer
 from clipopt.types import Images, generator
 
@@ -73,12 +73,20 @@ def prompts() -> tuple[Prompt, ...]:
     return tuple(Prompt(caption(scene), scene, group) for group, scene in scenes)
 
 
+def neighbour(scene: Scene, key: str) -> Scene:
+    """A false neighbour of what a prompt says, of concepts that the shipped models know; the same for the same key."""
+    rng = Random(key)
+    while not {(wrong := falsify(scene, rng)).concept, wrong.other} <= {*learnt(), None}:
+        pass
+    return wrong
+
+
 @cache
 def bank() -> tuple[Prompt, ...]:
     """The captions that compete: all prompts, all things, all coloured shapes, a false neighbour of each prompt."""
     scenes = [p.scene for p in prompts()]
-    scenes += [falsify(p.scene, Random(f"bank/{i}")) for i, p in enumerate(prompts())]
-    scenes += [Scene(number) for number in range(len(things()))]
+    scenes += [neighbour(p.scene, f"bank/{i}") for i, p in enumerate(prompts())]
+    scenes += [Scene(number) for number in learnt() if number < len(things())]
     scenes += [Scene(shape_number(name), colour) for name in SHAPES for colour in COLOUR_NAMES]
     unique = {caption(scene): scene for scene in scenes}
     return tuple(Prompt(text, scene, "bank") for text, scene in unique.items())

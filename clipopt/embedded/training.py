@@ -98,7 +98,11 @@ def recipe(which: str) -> Recipe:
     raise ValueError(f"expected 'scorer', 'judge' or 'plain', got {which!r}")
 
 
-_BUFFER, _VISITS, _RESTART = 384, 48, 0.04  # pictures in the buffer, per batch, share started anew
+_BUFFER, _VISITS, _RESTART = 256, 32, 0.025  # pictures in the buffer, per batch, share started anew
+_CLIMB = 4  # steps of an own picture at each visit
+_FIRST_STEP, _LAST_STEP, _AGE = 1.5, 0.3, 60  # their lengths, from the first to the last, and how many are long
+_REAL = 0.25  # share of own pictures that begin as a real one of something else
+_OWN_SCALE = 20.0  # the logit scale of the loss on them, low enough that no picture is ever bad enough
 _MAX_SCALE = 60.0
 _MUON = 33.0  # Muon's learning rate over AdamW's
 _NAMING = 0.5  # weight of the loss that names the thing or coloured shape among all of them
@@ -133,6 +137,7 @@ class Trainer:
         self.updates = 0
         self.buffer: Tensor | None = None
         self.buffer_numbers = torch.zeros(0, dtype=torch.long)
+        self.buffer_ages = torch.zeros(0)
 
     def run(self) -> Iterator[dict[str, float | str]]:
         """Train to the end of the recipe; yields figures after every batch."""
@@ -232,31 +237,50 @@ class Trainer:
         return match + _NAMING * F.cross_entropy(naming, name, ignore_index=-1)
 
     def _visit_buffer(self, rng: Generator) -> tuple[Images, Tensor]:
-        """Ascend the score of some buffer pictures; returns them and the numbers of their captions."""
+        """Ascend the score of some buffer pictures; returns them and the numbers of their captions.
+
+        Steps shorten with a picture's age. Half of the pictures climb away from a false caption, too.
+        """
         if self.buffer is None:
-            self.buffer = _fresh(_BUFFER, rng).to(self.device)
+            self.buffer = self._starts(_BUFFER, rng)
             self.buffer_numbers = torch.randint(len(self.pictures), (_BUFFER,), generator=rng)
+            self.buffer_ages = torch.zeros(_BUFFER)
         chosen = torch.randperm(_BUFFER, generator=rng)[:_VISITS]
-        numbers = self.buffer_numbers[chosen]
+        numbers, ages = self.buffer_numbers[chosen], self.buffer_ages[chosen]
         images = self.buffer[chosen]
+        batch = self.pictures.batch(numbers, torch.zeros_like(numbers))
         with torch.no_grad():
-            text = self._text(self.pictures.batch(numbers, torch.zeros_like(numbers)).ids)
-        for _ in range(2):
+            true, false = (self._text(ids).float() for ids in (batch.ids, batch.false_ids))
+        contrasting = (numbers % 2 == 0).to(self.device)
+        for climbed in range(_CLIMB):
             shift = torch.randint(-3, 4, (2,), generator=rng).tolist()
             images = images.detach().requires_grad_(True)
-            score = (self._image(torch.roll(images, shift, (2, 3))) * text).sum()
-            (gradient,) = torch.autograd.grad(score, images)
+            embedded = self._image(torch.roll(images, shift, (2, 3))).float()
+            right, wrong = (embedded * true).sum(1), (embedded * false).sum(1)
+            score = right - contrasting * F.softplus(_OWN_SCALE * (wrong - right)) / _OWN_SCALE
+            (gradient,) = torch.autograd.grad(score.sum(), images)
             step = 0.5 * _unit(gradient)
-            step = step + 0.8 * _unit(F.avg_pool2d(step, 5, 1, 2))
-            noise = torch.randn(images.shape, generator=rng).to(images)
-            images = (images.detach() + 1.2 * step + 0.004 * noise).clamp(0, 1)
-        kept = images.detach().clone()
+            step = _unit(step + 0.8 * _unit(F.avg_pool2d(step, 5, 1, 2)))
+            noise = 0.003 * torch.randn(images.shape, generator=rng).to(images)
+            length = (_FIRST_STEP * torch.exp(-(ages + climbed) / _AGE)).clamp(min=_LAST_STEP)
+            images = (images.detach() + length.view(-1, 1, 1, 1).to(images) * (step + noise)).clamp(0, 1)
+        kept = images.clone()
         anew = torch.rand(_VISITS, generator=rng) < _RESTART
         if anew.any():
-            kept[anew] = _fresh(int(anew.sum()), rng).to(self.device)
+            kept[anew.to(self.device)] = self._starts(int(anew.sum()), rng)
             self.buffer_numbers[chosen[anew]] = torch.randint(len(self.pictures), (int(anew.sum()),), generator=rng)
         self.buffer[chosen] = kept
-        return images.detach(), numbers
+        self.buffer_ages[chosen] = torch.where(anew, 0, ages + _CLIMB)
+        return images, numbers
+
+    def _starts(self, count: int, rng: Generator) -> Images:
+        """What own pictures begin as: grounds with noise, or real pictures."""
+        starts = _fresh(count, rng)
+        real = torch.rand(count, generator=rng) < _REAL
+        if real.any():
+            numbers = torch.randint(len(self.pictures), (int(real.sum()),), generator=rng)
+            starts[real] = self.pictures.images(numbers).float() / 255
+        return starts.to(self.device)
 
     def _own_loss(self, images: Images, numbers: Tensor, rng: Generator) -> tuple[Tensor, float]:
         """Each caption must prefer its real picture to all of the tower's own; and by how much it does."""
@@ -264,9 +288,8 @@ class Trainer:
         real = _jitter(batch.images.to(self.device).float() / 255, rng)
         both, text = self._image(torch.cat([real, images])), self._text(batch.ids)
         right, wrong = both.chunk(2)
-        scale = self.towers.log_scale.exp().clamp(max=_MAX_SCALE).detach()
         match = (right * text).sum(-1, keepdim=True)
-        logits = scale * torch.cat([match, text @ wrong.T], 1)
+        logits = _OWN_SCALE * torch.cat([match, text @ wrong.T], 1)
         gap = float((match.mean() - (wrong * text).sum(-1).mean()).detach())
         return F.cross_entropy(logits, torch.zeros(len(text), dtype=torch.long, device=logits.device)), gap
 
@@ -280,6 +303,7 @@ class Trainer:
             "updates": self.updates,
             "buffer": self.buffer,
             "buffer_numbers": self.buffer_numbers,
+            "buffer_ages": self.buffer_ages,
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -290,6 +314,7 @@ class Trainer:
             optimizer.load_state_dict(kept)
         self.done, self.updates = state["done"], state["updates"]
         self.buffer, self.buffer_numbers = state["buffer"], state["buffer_numbers"]
+        self.buffer_ages = state["buffer_ages"]
 
     def result(self) -> tuple[Towers, dict[str, str]]:
         """The averaged weights, and what stands beside them in a tower file."""

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from clipopt.geometry.mesh import Mesh
 
-Point = tuple[float, float, float]
-Colour = tuple[float, float, float]
+Number = int | float
+Point = tuple[Number, Number, Number]
+Colour = tuple[Number, Number, Number]
 
 
 def _mesh(colour: Colour, vertices: Tensor, faces: Tensor, at: Point = (0, 0, 0), turn: Point = (0, 0, 0)) -> Mesh:
@@ -48,7 +49,7 @@ def _grid(rows: int, columns: int, *, closed: bool) -> Tensor:
 
 def turned(
     colour: Colour,
-    profile: Sequence[tuple[float, float]],
+    profile: Sequence[tuple[Number, Number]],
     *,
     at: Point = (0, 0, 0),
     turn: Point = (0, 0, 0),
@@ -79,7 +80,7 @@ def turned(
     return _mesh(colour, vertices, faces, at, turn)
 
 
-def ball(colour: Colour, radius: float | Point = 1.0, *, at: Point = (0, 0, 0), turn: Point = (0, 0, 0)) -> Mesh:
+def ball(colour: Colour, radius: Number | Point = 1.0, *, at: Point = (0, 0, 0), turn: Point = (0, 0, 0)) -> Mesh:
     """A ball, or with three radii an ellipsoid."""
     radii = (radius,) * 3 if isinstance(radius, (int, float)) else radius
     angle = torch.linspace(0, math.pi, 15, dtype=torch.float64)
@@ -89,10 +90,10 @@ def ball(colour: Colour, radius: float | Point = 1.0, *, at: Point = (0, 0, 0), 
 
 def cylinder(
     colour: Colour,
-    radius: float,
-    height: float,
+    radius: Number,
+    height: Number,
     *,
-    top: float | None = None,
+    top: Number | None = None,
     at: Point = (0, 0, 0),
     turn: Point = (0, 0, 0),
     sides: int = 28,
@@ -111,8 +112,8 @@ def box(colour: Colour, size: Point, *, at: Point = (0, 0, 0), turn: Point = (0,
 
 def slab(
     colour: Colour,
-    outline: Sequence[tuple[float, float]],
-    depth: float,
+    outline: Sequence[tuple[Number, Number]],
+    depth: Number,
     *,
     at: Point = (0, 0, 0),
     turn: Point = (0, 0, 0),
@@ -122,10 +123,11 @@ def slab(
     count = len(flat)
     ring = torch.arange(count)
     after = (ring + 1) % count
-    vertices, faces = [], []
+    vertices: list[Tensor] = []
+    faces: list[Tensor] = []
     for z, (left, right) in ((depth / 2, (ring, after)), (-depth / 2, (after, ring))):
         side = torch.cat([flat, flat.mean(0, keepdim=True)])
-        faces.append(torch.stack([torch.full_like(ring, count), left, right], 1) + sum(map(len, vertices)))
+        faces.append(torch.stack([torch.full_like(ring, count), left, right], 1) + (count + 1) * len(vertices))
         vertices.append(torch.cat([side, torch.full((count + 1, 1), z, dtype=torch.float64)], 1))
     front, back = vertices[0][:count], vertices[1][:count]
     start = 2 * (count + 1) + 4 * ring
@@ -137,7 +139,7 @@ def slab(
 def tube(
     colour: Colour,
     path: Sequence[Point],
-    radius: float | Sequence[float],
+    radius: Number | Sequence[Number],
     *,
     closed: bool = False,
     sides: int = 12,
@@ -169,13 +171,13 @@ def tube(
     return _mesh(colour, vertices, _grid(len(points), sides, closed=closed).flip(1), at, turn)
 
 
-def arc(radius: float, start: float, end: float, count: int = 16, *, at: Point = (0, 0, 0)) -> list[Point]:
+def arc(radius: Number, start: Number, end: Number, count: int = 16, *, at: Point = (0, 0, 0)) -> list[Point]:
     """Points of an arc in the xy plane between two angles from the x axis, radians."""
     angles = [start + (end - start) * n / (count - 1) for n in range(count)]
     return [(at[0] + radius * math.cos(a), at[1] + radius * math.sin(a), at[2]) for a in angles]
 
 
-def moved(mesh: Mesh, at: Point = (0, 0, 0), turn: Point = (0, 0, 0), scale: float | Point = 1.0) -> Mesh:
+def moved(mesh: Mesh, at: Point = (0, 0, 0), turn: Point = (0, 0, 0), scale: Number | Point = 1.0) -> Mesh:
     """A mesh scaled, then turned, then moved."""
     factors = (scale,) * 3 if isinstance(scale, (int, float)) else scale
     vertices = (mesh.vertices.double() * torch.tensor(factors, dtype=torch.float64)) @ _rotation(turn).T

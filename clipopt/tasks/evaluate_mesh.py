@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from random import Random
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from clipopt import files, meshes
-from clipopt.embedded.captions import Scene, caption, compatible, falsify, slots
+from clipopt.embedded.captions import Scene, caption, compatible, slots
 from clipopt.embedded.concepts import number_of
-from clipopt.embedded.suite import Prompt, Reading, bank
+from clipopt.embedded.suite import Prompt, Reading, bank, neighbour
 from clipopt.geometry.mesh import Mesh
 from clipopt.record import check_out, peak_memory, versions
 from clipopt.record.folder import new_folder
@@ -54,7 +53,7 @@ def solid_prompts() -> tuple[Prompt, ...]:
 def solid_bank() -> tuple[Prompt, ...]:
     """The captions that compete: those of `clipopt eval image`, the prompts, and a false neighbour of each of them."""
     scenes = [p.scene for p in solid_prompts()]
-    scenes += [falsify(p.scene, Random(f"solid/{i}")) for i, p in enumerate(solid_prompts())]
+    scenes += [neighbour(p.scene, f"solid/{i}") for i, p in enumerate(solid_prompts())]
     known = {p.text: p for p in bank()}
     return tuple((known | {caption(scene): Prompt(caption(scene), scene, "bank") for scene in scenes}).values())
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from clipopt.embedded.captions import COUNTS, Scene, caption
-from clipopt.embedded.concepts import COLOUR_NAMES, concepts, things
+from clipopt.embedded.concepts import COLOUR_NAMES, concepts, learnt, things
 
 
 def _slots() -> dict[str, Sequence[Hashable]]:
-    numbers, colours = range(len(concepts())), (None, *COLOUR_NAMES)
+    numbers, colours = learnt(), (None, *COLOUR_NAMES)
     return {
-        "concept": tuple(numbers),
+        "concept": numbers,
         "other": (None, *numbers),
         "count": (1, *COUNTS),
         "colour": colours,
@@ -52,6 +52,6 @@ class WorldGrammar:
     def typical(self) -> list[str]:
         """Captions of every thing and every coloured shape: what a picture that nothing is known of may show."""
         first_shape = len(things())
-        scenes = [Scene(number) for number in range(first_shape)]
+        scenes = [Scene(number) for number in learnt() if number < first_shape]
         scenes += [Scene(number, colour) for number in range(first_shape, len(concepts())) for colour in COLOUR_NAMES]
         return [caption(scene) for scene in scenes]

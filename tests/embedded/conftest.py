@@ -10,17 +10,28 @@ from clipopt.embedded.concepts import COLOURS, SHAPES, concepts, things
 
 
 @cache
+def sprite(shape, colour, own_colour):
+    mask = painters._shape(shape, 128)
+    image = Image.merge("RGBA", [*Image.new("RGB", mask.size, colour).split(), mask])
+    return painters.Sprite(image, own_colour=own_colour)
+
+
+@cache
 def sprites():
     drawn = []
     for number, concept in enumerate(concepts()):
-        mask = painters._shape(SHAPES[number % len(SHAPES)] if number < len(things()) else concept.noun, 128)
-        colour = list(COLOURS.values())[number % len(COLOURS)]
-        image = Image.merge("RGBA", [*Image.new("RGB", mask.size, colour).split(), mask])
-        drawn.append(painters.Sprite(image, own_colour=number < len(things())))
+        thing = number < len(things())
+        shape = SHAPES[number % len(SHAPES)] if thing else concept.noun
+        drawn.append(sprite(shape, list(COLOURS.values())[number % len(COLOURS)], thing))
     return tuple(drawn)
+
+
+class NoSolids:
+    numbers = frozenset()
 
 
 @pytest.fixture
 def plain_world(monkeypatch):
+    monkeypatch.setattr(painters, "solid_sprites", NoSolids)
     monkeypatch.setattr(painters, "sprites", sprites)
     return sprites()

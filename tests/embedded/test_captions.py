@@ -129,7 +129,7 @@ def test_what_is_unstated_is_compatible_and_what_differs_is_not():
 def test_names_are_unique():
     nouns = [c.noun for c in concepts()]
     assert len(set(nouns)) == len(nouns)
-    assert len(things()) >= 200
+    assert len(things()) >= 500
     said = [n for c in things() for n in (c.noun, *c.synonyms)]
     assert len(set(said)) == len(said)
 

@@ -17,7 +17,7 @@ from clipopt.embedded.models.palette import (
     YELLOW,
     both,
 )
-from clipopt.geometry.forms import Colour, arc, ball, box, cylinder, join, moved, tube, turned
+from clipopt.geometry.forms import Colour, Number, arc, ball, box, cylinder, join, moved, tube, turned
 from clipopt.geometry.mesh import Mesh
 
 PI = math.pi
@@ -122,7 +122,7 @@ def _cherries() -> Mesh:
 
 
 def _donut() -> Mesh:
-    def ring(colour: Colour, thick: float, y: float) -> Mesh:
+    def ring(colour: Colour, thick: Number, y: Number) -> Mesh:
         return moved(
             tube(colour, arc(0.62, 0, 2 * PI * 31 / 32, 32), thick, closed=True, sides=20),
             at=(0, y, 0),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from clipopt.geometry.forms import Point, ball, box
+from clipopt.geometry.forms import Colour, Number, Point, ball, box
 from clipopt.geometry.mesh import Mesh
 
 RED, ORANGE, YELLOW = (0.84, 0.13, 0.13), (0.95, 0.5, 0.1), (0.98, 0.82, 0.18)
@@ -18,15 +18,13 @@ def both(part: Callable[[int], Mesh]) -> list[Mesh]:
     return [part(-1), part(1)]
 
 
-def legs(
-    colour: tuple[float, float, float], x: float, z: float, length: float, width: float, y: float = 0.0
-) -> list[Mesh]:
+def legs(colour: Colour, x: Number, z: Number, length: Number, width: Number, y: Number = 0) -> list[Mesh]:
     """Four legs that hang from height `y` at the corners (+-x, +-z)."""
     return [
         box(colour, (width, length, width), at=(sx * x, y - length / 2, sz * z)) for sx in (-1, 1) for sz in (-1, 1)
     ]
 
 
-def eyes(radius: float, at: Point) -> list[Mesh]:
+def eyes(radius: Number, at: Point) -> list[Mesh]:
     """Two black balls, mirrored in x."""
     return both(lambda s: ball(BLACK, radius, at=(s * at[0], at[1], at[2])))

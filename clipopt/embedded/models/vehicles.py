@@ -18,13 +18,13 @@ from clipopt.embedded.models.palette import (
     WOOD,
     YELLOW,
 )
-from clipopt.geometry.forms import ball, box, cylinder, join, moved, slab, tube, turned
+from clipopt.geometry.forms import Number, ball, box, cylinder, join, moved, slab, tube, turned
 from clipopt.geometry.mesh import Mesh
 
 PI = math.pi
 
 
-def _wheels(x: float, z: float, y: float, radius: float, width: float = 0.2) -> list[Mesh]:
+def _wheels(x: Number, z: Number, y: Number, radius: Number, width: Number = 0.2) -> list[Mesh]:
     """Four wheels whose axles lie along z."""
     spots = [(sx * x, y, sz * z) for sx in (-1, 1) for sz in (-1, 1)]
     tyres = [cylinder(BLACK, radius, width, at=at, turn=(PI / 2, 0, 0)) for at in spots]
