@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.embedded.captions import names, true_of, vocabulary
 from clipopt.embedded.concepts import COLOUR_NAMES, things
 from clipopt.embedded.muon import Muon
+from clipopt.embedded.own import OwnPictures
+from clipopt.embedded.perturbations import hybrids, jitter, project, unit
 from clipopt.embedded.pictures import Batch, Pictures
 from clipopt.scorers.tower import TowerConfig, Towers
 from clipopt.types import Images, generator
@@ -56,7 +58,7 @@ class Recipe:
     phases: tuple[Phase, ...]
     seed: int
     world: int
-    pictures: int = 160_000
+    pictures: int = 200_000
     batch: int = 128
 
     @property
@@ -78,9 +80,9 @@ def recipe(which: str) -> Recipe:
     phases: tuple[Phase, ...]
     if which == "scorer":
         phases = (
-            Phase("plain", 1000, 1.5e-3, hybrids=32),
+            Phase("plain", 1300, 1.5e-3, hybrids=32),
             Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
-            Phase("buffer", 1250, 8e-4, eps=2.0, replays=2, buffer=0.5, hybrids=32),
+            Phase("buffer", 1600, 8e-4, eps=2.0, replays=2, buffer=0.5, hybrids=32),
         )
         return Recipe(TowerConfig(places=True, vocabulary=vocabulary()), phases, seed=0, world=1)
     if which == "plain":
@@ -91,14 +93,13 @@ def recipe(which: str) -> Recipe:
             dim=160, vocabulary=vocabulary(),
         )  # fmt: skip
         phases = (
-            Phase("plain", 1200, 1.5e-3, hybrids=32),
+            Phase("plain", 1500, 1.5e-3, hybrids=32),
             Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
         )
         return Recipe(config, phases, seed=1, world=2)
     raise ValueError(f"expected 'scorer', 'judge' or 'plain', got {which!r}")
 
 
-_BUFFER, _VISITS, _RESTART = 384, 48, 0.04  # pictures in the buffer, per batch, share started anew
 _MAX_SCALE = 60.0
 _MUON = 33.0  # Muon's learning rate over AdamW's
 _NAMING = 0.5  # weight of the loss that names the thing or coloured shape among all of them
@@ -131,8 +132,7 @@ class Trainer:
         self._names = F.pad(known, (0, recipe.config.context - known.shape[1]))
         self.done = 0
         self.updates = 0
-        self.buffer: Tensor | None = None
-        self.buffer_numbers = torch.zeros(0, dtype=torch.long)
+        self.own = OwnPictures(pictures, self._image, self._text, device=device)
 
     def run(self) -> Iterator[dict[str, float | str]]:
         """Train to the end of the recipe; yields figures after every batch."""
@@ -153,11 +153,11 @@ class Trainer:
     def _batch(self, phase: Phase, index: int) -> dict[str, float]:
         rng = generator(self.recipe.seed, self.done)
         batch = self.pictures.draw(self.recipe.batch, rng)
-        images = _jitter(batch.images.to(self.device).float() / 255, rng)
+        images = jitter(batch.images.to(self.device).float() / 255, rng)
         progress = index / phase.batches
         eps = phase.eps * min(1.0, progress / 0.2) if phase.buffer == 0 else phase.eps
         delta = torch.zeros_like(images)
-        own = self._visit_buffer(rng) if phase.buffer else None
+        visited = self.own.visit(rng) if phase.buffer else None
         figures: dict[str, float] = {}
         for replay in range(phase.replays):
             self._set_lr(phase.lr, progress)
@@ -166,8 +166,8 @@ class Trainer:
             mixed = hybrids(images[: phase.hybrids], rng) if replay == 0 else images[:0]
             loss = self._match(perturbed, batch, mixed)
             figures["loss"] = float(loss.detach())
-            if own is not None and replay == 0:
-                penalty, gap = self._own_loss(*own, rng)
+            if visited is not None and replay == 0:
+                penalty, gap = self.own.loss(*visited, rng)
                 loss = loss + phase.buffer * penalty
                 figures |= {"own": float(penalty.detach()), "gap": gap}
             self.towers.zero_grad(set_to_none=True)
@@ -177,7 +177,7 @@ class Trainer:
                 optimizer.step()
             self.updates += 1
             if perturbed.grad is not None:
-                delta = _project(delta + 0.75 * eps * _unit(perturbed.grad), eps)
+                delta = project(delta + 0.75 * eps * unit(perturbed.grad), eps)
                 delta = (images + delta).clamp(0, 1) - images
             self._track()
         self.done += 1
@@ -231,45 +231,6 @@ class Trainer:
         name = name.masked_fill(batch.tinted.to(self.device), -1)
         return match + _NAMING * F.cross_entropy(naming, name, ignore_index=-1)
 
-    def _visit_buffer(self, rng: Generator) -> tuple[Images, Tensor]:
-        """Ascend the score of some buffer pictures; returns them and the numbers of their captions."""
-        if self.buffer is None:
-            self.buffer = _fresh(_BUFFER, rng).to(self.device)
-            self.buffer_numbers = torch.randint(len(self.pictures), (_BUFFER,), generator=rng)
-        chosen = torch.randperm(_BUFFER, generator=rng)[:_VISITS]
-        numbers = self.buffer_numbers[chosen]
-        images = self.buffer[chosen]
-        with torch.no_grad():
-            text = self._text(self.pictures.batch(numbers, torch.zeros_like(numbers)).ids)
-        for _ in range(2):
-            shift = torch.randint(-3, 4, (2,), generator=rng).tolist()
-            images = images.detach().requires_grad_(True)
-            score = (self._image(torch.roll(images, shift, (2, 3))) * text).sum()
-            (gradient,) = torch.autograd.grad(score, images)
-            step = 0.5 * _unit(gradient)
-            step = step + 0.8 * _unit(F.avg_pool2d(step, 5, 1, 2))
-            noise = torch.randn(images.shape, generator=rng).to(images)
-            images = (images.detach() + 1.2 * step + 0.004 * noise).clamp(0, 1)
-        kept = images.detach().clone()
-        anew = torch.rand(_VISITS, generator=rng) < _RESTART
-        if anew.any():
-            kept[anew] = _fresh(int(anew.sum()), rng).to(self.device)
-            self.buffer_numbers[chosen[anew]] = torch.randint(len(self.pictures), (int(anew.sum()),), generator=rng)
-        self.buffer[chosen] = kept
-        return images.detach(), numbers
-
-    def _own_loss(self, images: Images, numbers: Tensor, rng: Generator) -> tuple[Tensor, float]:
-        """Each caption must prefer its real picture to all of the tower's own; and by how much it does."""
-        batch = self.pictures.batch(numbers, torch.zeros_like(numbers))
-        real = _jitter(batch.images.to(self.device).float() / 255, rng)
-        both, text = self._image(torch.cat([real, images])), self._text(batch.ids)
-        right, wrong = both.chunk(2)
-        scale = self.towers.log_scale.exp().clamp(max=_MAX_SCALE).detach()
-        match = (right * text).sum(-1, keepdim=True)
-        logits = scale * torch.cat([match, text @ wrong.T], 1)
-        gap = float((match.mean() - (wrong * text).sum(-1).mean()).detach())
-        return F.cross_entropy(logits, torch.zeros(len(text), dtype=torch.long, device=logits.device)), gap
-
     def state(self) -> dict[str, Any]:
         """Everything that `resume` needs."""
         return {
@@ -278,8 +239,7 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "done": self.done,
             "updates": self.updates,
-            "buffer": self.buffer,
-            "buffer_numbers": self.buffer_numbers,
+            "own": self.own.state(),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -289,7 +249,7 @@ class Trainer:
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         self.done, self.updates = state["done"], state["updates"]
-        self.buffer, self.buffer_numbers = state["buffer"], state["buffer_numbers"]
+        self.own.resume(state["own"])
 
     def result(self) -> tuple[Towers, dict[str, str]]:
         """The averaged weights, and what stands beside them in a tower file."""
@@ -301,62 +261,3 @@ def _name(slots: Int[Tensor, "b 2"]) -> Int[Tensor, " b"]:
     concept, colour = slots.unbind(1)
     shape = concept - len(things())
     return torch.where(shape >= 0, len(things()) + shape * len(COLOUR_NAMES) + colour, concept)
-
-
-def _norm(x: Tensor) -> Tensor:
-    return x.flatten(1).norm(dim=1)[:, None, None, None] + 1e-12
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x / _norm(x)
-
-
-def _project(x: Tensor, radius: float) -> Tensor:
-    return x * (radius / _norm(x)).clamp(max=1)
-
-
-def _jitter(images: Images, rng: Generator) -> Images:
-    """Shift by up to 5 pixels and change contrast, brightness and colour a little."""
-    side, count = images.shape[-1], len(images)
-    dy, dx = torch.randint(0, 11, (2,), generator=rng).tolist()
-    images = F.pad(images, (5, 5, 5, 5), mode="replicate")[..., dy : dy + side, dx : dx + side]
-
-    def normal(channels: int, std: float) -> Tensor:
-        return std * torch.randn(count, channels, 1, 1, generator=rng).to(images)
-
-    return ((images - 0.5) * (1 + normal(1, 0.15)) + 0.5 + normal(1, 0.05) + normal(3, 0.03)).clamp(0, 1)
-
-
-def hybrids(images: Images, rng: Generator) -> Images:
-    """Each picture's edges over the soft colours of another, or over one colour.
-
-    Captions must prefer the pictures themselves. Otherwise a tower may read the colour of a thing at its rim alone,
-    and then its gradient paints no more than the rim.
-
-    Reference:
-        Oliva, Torralba, Schyns, "Hybrid images" (SIGGRAPH 2006); there to be read twice, here not at all.
-    """
-    count = len(images)
-    if not count:
-        return images
-    sigma = float(torch.rand((), generator=rng)) * 2.5 + 1.5
-    reach = math.ceil(2 * sigma)
-    taps = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * sigma**2)).to(images)
-    kernel = (taps / taps.sum()).expand(3, 1, -1)
-    padded = F.pad(images, (reach,) * 4, mode="replicate")
-    soft = F.conv2d(F.conv2d(padded, kernel[..., None], groups=3), kernel[..., None, :], groups=3)
-    plain = torch.rand(count, 3, 1, 1, generator=rng).to(images)
-    one = (torch.rand(count, 1, 1, 1, generator=rng) < 0.5).to(images.device)
-    return (images - soft + torch.where(one, plain, soft.roll(1, 0))).clamp(0, 1)
-
-
-def _fresh(count: int, rng: Generator, side: int = 64) -> Images:
-    """Starts of optimized pictures: grey or one colour, with soft and fine noise."""
-    plain = torch.rand(count, 3, 1, 1, generator=rng)
-    grey = torch.rand(count, 1, 1, 1, generator=rng) < 0.4
-    images = torch.where(grey, torch.full_like(plain, 0.5), plain).expand(-1, -1, side, side)
-    coarse = int(torch.randint(1, 5, (), generator=rng))
-    soft = F.interpolate(torch.randn(count, 3, 2**coarse, 2**coarse, generator=rng), size=side, mode="bicubic")
-    strength = torch.rand(count, 2, 1, 1, 1, generator=rng)
-    fine = torch.randn(count, 3, side, side, generator=rng)
-    return (images + 0.15 * strength[:, 0] * soft + 0.03 * strength[:, 1] * fine).clamp(0, 1)

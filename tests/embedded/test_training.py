@@ -3,8 +3,10 @@ import torch
 
 from clipopt.embedded import pictures
 from clipopt.embedded.captions import vocabulary
+from clipopt.embedded.own import OwnPictures
+from clipopt.embedded.perturbations import hybrids, jitter
 from clipopt.embedded.pictures import Pictures, paint
-from clipopt.embedded.training import Phase, Recipe, Trainer, _fresh, _jitter, hybrids, recipe
+from clipopt.embedded.training import Phase, Recipe, Trainer, recipe
 from clipopt.scorers.tower import TowerConfig, load_tower
 from clipopt.types import generator
 
@@ -75,12 +77,35 @@ def test_what_is_saved_is_a_scorer(painted, tmp_path):
     assert scorer.unknown_words("a red zeppelin") == ["zeppelin"]
 
 
-def test_jitter_and_fresh_starts_stay_pictures():
-    images = torch.rand(4, 3, 64, 64, generator=generator(0))
-    for made in (_jitter(images, generator(1)), _fresh(4, generator(1))):
-        assert made.shape == images.shape
-        assert made.min() >= 0
-        assert made.max() <= 1
+def is_picture(images):
+    return images.shape[1:] == (3, 64, 64) and images.min() >= 0 and images.max() <= 1
+
+
+def test_jittered_pictures_are_pictures():
+    assert is_picture(jitter(torch.rand(4, 3, 64, 64, generator=generator(0)), generator(1)))
+
+
+def test_own_pictures_climb_and_cost(painted):
+    trainer = Trainer(Recipe(CONFIG, PHASES[:1], 0, world=0, pictures=96, batch=16), painted, amp=False)
+    list(trainer.run())
+    own = OwnPictures(painted, trainer._image, trainer._text)
+
+    def match(images, numbers):
+        ids = painted.batch(numbers, torch.zeros_like(numbers)).ids
+        return float((trainer._image(images) * trainer._text(ids)).sum(1).mean().detach())
+
+    for visit in range(30):
+        images, numbers = own.visit(generator(0, visit))
+        assert is_picture(images)
+        assert not images.requires_grad
+        if visit == 0:
+            first = match(images, numbers)
+    assert match(images, numbers) > first + 0.02
+    good = own.loss(images, numbers, generator(0))
+    (noise,) = (torch.rand(images.shape, generator=generator(1)),)
+    bad = own.loss(noise, numbers, generator(0))
+    assert good[0] > bad[0]  # the better they are, the more they cost
+    assert good[1] < bad[1]
 
 
 def test_hybrids_keep_edges_and_lose_what_fills_them():
