@@ -10,6 +10,7 @@ from clipopt.geometry.mesh import Mesh, icosphere
 from clipopt.render.draw import draw, silhouettes
 from clipopt.render.raster import NOTHING, rasterize
 from clipopt.render.shade import GREY, Light
+from clipopt.render.silhouette import _unseen_share
 from clipopt.types import generator
 
 GREEN = torch.tensor([0.1, 0.9, 0.2])
@@ -96,6 +97,16 @@ def test_gradients_agree_with_differences(make):
     pairs = [slopes(make(), move, around(2), 224, fine=2) for move in MOTIONS.values()]
     error = sum(abs(slope - difference) for slope, difference in pairs) / sum(abs(d) for _, d in pairs)
     assert error < 0.05, pairs
+
+
+@pytest.mark.parametrize("distance", [0.15, 0.3, 0.5, 0.8, 1.0])
+def test_slopes_at_pixels_and_the_edge_add_up_on_round_surfaces(distance):
+    """A colour that falls like the root of the distance to the outline, sampled at pixel centres."""
+    count = 4000
+    inside = (0.5 / (distance + torch.arange(count, dtype=torch.float64)).sqrt()).sum().item()
+    whole = math.sqrt(distance + count - 0.5)
+    share = _unseen_share(torch.tensor(distance)).item()
+    assert math.sqrt(distance) * (1 - share) == pytest.approx(whole - inside, abs=0.03)
 
 
 def test_an_occluding_outline_has_a_gradient():
