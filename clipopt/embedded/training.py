@@ -132,7 +132,7 @@ class Trainer:
         self._names = F.pad(known, (0, recipe.config.context - known.shape[1]))
         self.done = 0
         self.updates = 0
-        self.own = OwnPictures(pictures, self._image, self._text, device=device)
+        self.own = OwnPictures(pictures, self._image, self._text, self._scale, device=device)
 
     def run(self) -> Iterator[dict[str, float | str]]:
         """Train to the end of the recipe; yields figures after every batch."""
@@ -205,6 +205,9 @@ class Trainer:
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.amp):
             return self.towers.text(ids[:, :used].to(self.device))
 
+    def _scale(self) -> Tensor:
+        return self.towers.log_scale.exp().clamp(max=_MAX_SCALE)
+
     def _match(self, images: Images, batch: Batch, mixed: Images) -> Tensor:
         """Symmetric InfoNCE, with `mixed` as pictures that no caption is true of, and the naming loss.
 
@@ -214,8 +217,7 @@ class Trainer:
         """
         count = len(images)
         text = self._text(torch.cat([batch.ids, batch.false_ids, self._names]))
-        scale = self.towers.log_scale.exp().clamp(max=_MAX_SCALE)
-        logits, wrong = (scale * self._image(torch.cat([images, mixed])) @ text.T).split([count, len(mixed)])
+        logits, wrong = (self._scale() * self._image(torch.cat([images, mixed])) @ text.T).split([count, len(mixed)])
         logits, naming = logits[:, : 2 * count], logits[:, 2 * count :]
         said = torch.cat([batch.said, batch.false])
         also = true_of(said, batch.scenes) & ~(batch.tinted[:, None] & (said[:, 1] < 0))
