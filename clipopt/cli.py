@@ -16,11 +16,12 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 HELP = """\
 usage: clipopt COMMAND [-h] ...
 
-Make and choose pictures and solid things with a frozen image-text scorer.
+Make and choose pictures, solid things and motion with a frozen image-text scorer.
 
 commands:
   image    make a picture from text:  clipopt image "a red apple on a blue background"
   mesh     make a solid thing from text:  clipopt mesh "a red mushroom"
+  motion   make a figure move:  clipopt motion "a person raises both arms, then squats"
   story    make a film along prompts:  clipopt story "a red apple" "a green tree"
   caption  say what pictures show:  clipopt caption picture.png
   rank     rank the texts of a list for pictures
@@ -90,6 +91,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.mesh import Solid
 
             return _settings(Solid, command, arguments)
+        case "motion":
+            from clipopt.tasks.motion import MotionTask
+
+            return _settings(MotionTask, command, arguments)
         case "story":
             from clipopt.tasks.story import Story
 
@@ -122,6 +127,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.adapt import Adapt
 
             return _settings(Adapt, command, arguments)
+        case "train" if arguments[:1] and arguments[0].startswith("motion"):
+            from clipopt.tasks.train_motion import TrainMotion
+
+            return _settings(TrainMotion, command, arguments)
         case "train":
             from clipopt.tasks.train import Train
 
@@ -130,6 +139,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.evaluate_mesh import EvaluateMesh
 
             return _settings(EvaluateMesh, command, arguments)
+        case "eval" if arguments[:1] == ["motion"]:
+            from clipopt.tasks.evaluate_motion import EvaluateMotion
+
+            return _settings(EvaluateMotion, command, arguments)
         case "eval":
             from clipopt.tasks.evaluate import Evaluate
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from clipopt import files
 
 OURS = re.compile(
-    r"(config|summary)\.json|steps\.jsonl|checkpoint\.pt|report\.html|(progress|story|turntable)\.(mp4|gif)|sheet\.png"
+    r"(config|summary)\.json|steps\.jsonl|checkpoint\.pt|report\.html|(progress|story|turntable)\.(mp4|gif)|sheet\.png|rig\.(bvh|glb)"
     r"|(result|best|last)(-\d\d+)?(-texture)?\.[a-z0-9]+"
 )
 """Names that a run gives to its files; nothing else is ever deleted."""

@@ -11,6 +11,8 @@ _EMBEDDED = {
     "embedded": "scorer.safetensors",
     "embedded-judge": "judge.safetensors",
     "embedded-plain": "plain.safetensors",
+    "embedded-motion": "motion.safetensors",
+    "embedded-motion-judge": "motion-judge.safetensors",
 }
 
 
@@ -19,7 +21,8 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
 
     Args:
         spec: "embedded", "embedded-judge" or "embedded-plain" (the first before it was hardened: it guides like an
-            ordinary CLIP), which come with the package; a .safetensors file that `clipopt train` wrote; a local
+            ordinary CLIP), which come with the package; "embedded-motion" and "embedded-motion-judge", which know
+            people and see films; a .safetensors file that `clipopt train` wrote; a local
             folder of a transformers CLIP or SigLIP model; or its id on the Hugging Face hub, such as
             "openai/clip-vit-base-patch32". With open_clip installed: "open_clip:NAME/TAG" such as
             "open_clip:ViT-B-32/laion2b_s34b_b79k", "open_clip:NAME/FILE" for a checkpoint file, "open_clip:FOLDER"
@@ -64,16 +67,19 @@ def _is_open_clip(folder: Path) -> bool:
 
 
 def _load_tower(spec: str, device: torch.device, dtype: str) -> Scorer:
+    from clipopt.scorers.film import is_film_scorer, load_film_scorer
     from clipopt.scorers.tower import load_tower
 
     if dtype not in ("auto", "float32"):
         raise ValueError(f"the small scorers compute in float32, got dtype {dtype!r}: use auto or float32")
     if spec not in _EMBEDDED:
-        return load_tower(Path(spec).expanduser(), device=str(device))
+        read = load_film_scorer if is_film_scorer(Path(spec).expanduser()) else load_tower
+        return read(Path(spec).expanduser(), device=str(device))
     with as_file(files("clipopt") / "embedded" / "weights" / _EMBEDDED[spec]) as path:
         if not path.is_file():
             raise ValueError(f"this installation lacks {_EMBEDDED[spec]}, the weights of {spec}: install clipopt again")
-        return load_tower(path, name=spec, device=str(device))
+        read = load_film_scorer if "motion" in spec else load_tower
+        return read(path, name=spec, device=str(device))
 
 
 def _device(name: str) -> torch.device:

@@ -23,7 +23,7 @@ def scorer(request):
 
 def test_the_weights_are_small():
     weights = [p for p in files("clipopt").joinpath("embedded/weights").iterdir() if p.name.endswith(".safetensors")]
-    assert len(weights) == 3
+    assert len(weights) == 5
     assert sum(len(p.read_bytes()) for p in weights) < 40e6
 
 

@@ -1,0 +1,270 @@
+"""Search for motions: poses of the bank in turn, chosen by who looks at films; no gradients yet."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from random import Random
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clipopt.geometry.skeleton import limits, mirror_angles, mirror_root
+from clipopt.params.motion import Key, Motion
+from clipopt.render.figure import pose
+from clipopt.tasks.phases import Course, course
+from clipopt.tasks.posebank import Bank, limbs
+from clipopt.tasks.watching import Watcher, pictures
+
+LOOKS = (26.0, -50.0)
+"""Azimuths from which a search looks at films, degrees."""
+_ECONOMY, _HASTE = 0.35, 0.15  # weights of what bends without need, and of speed beyond _FAST
+_POSES, _START = 0.4, 0.5  # of each pose beyond two, and of not standing at the start
+_FAST = 2.5  # metres per second, in the mean of the joints
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A pose at its turn: its number, whether it is mirrored, how far it is turned to the left, radians."""
+
+    pose: int
+    mirrored: bool = False
+    yaw: float | int = 0.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """Poses and the order in which they come.
+
+    Attributes:
+        rows: Angles and root of each pose.
+        beats: Their order; evenly spaced in time.
+        rounds: How often the order is gone through.
+    """
+
+    rows: Float[Tensor, "p d"]
+    beats: tuple[Beat, ...]
+    rounds: int = 1
+
+    def keys(self, start: float | int, end: float | int, first: int = 0) -> list[Key]:
+        """Its keys between two seconds; numbers of poses begin at `first`."""
+        turn = [replace(beat, yaw=beat.yaw + lap * self.lap) for lap in range(self.rounds) for beat in self.beats]
+        if self.rounds > 1:
+            turn.append(replace(self.beats[0], yaw=self.beats[0].yaw + self.rounds * self.lap))
+        step = (end - start) / max(1, len(turn) - 1)
+        return [Key(start + n * step, first + b.pose, b.mirrored, b.yaw) for n, b in enumerate(turn)]
+
+    @property
+    def lap(self) -> float:
+        """How far a round turns the figure: where its beats turn, on by one more such step."""
+        yaws = [beat.yaw for beat in self.beats]
+        return (yaws[-1] - yaws[0]) * len(yaws) / (len(yaws) - 1) if len(yaws) > 1 and self.rounds > 1 else 0.0
+
+
+def build(
+    programs: Sequence[Program],
+    spans: Sequence[tuple[float | int, float | int]],
+    seconds: float | int,
+    fps: float | int,
+) -> Motion:
+    """The motion of programs, one after the other, each in its span of seconds."""
+    keys: list[Key] = []
+    rows: list[Tensor] = []
+    for program, (start, end) in zip(programs, spans, strict=True):
+        gap = min(0.35, (end - start) / 3) if keys else 0.0  # to come from one to the next
+        keys += program.keys(start + gap, end, sum(map(len, rows)))
+        rows.append(program.rows)
+    every = torch.cat(rows)
+    return Motion(every[:, :-6], every[:, -6:], keys, seconds=seconds, fps=fps)
+
+
+def film_rows(
+    watcher: Watcher, motions: Sequence[Motion], span: tuple[float | int, float | int] | None = None
+) -> Tensor:
+    """Rows of the frames of films (motions, looks, frames, d), by who looks at pictures."""
+    seen = []
+    for motion in motions:
+        start, end = span or (0.0, motion.seconds)
+        stances = motion.at(torch.linspace(start, end, watcher.frames))
+        posed = pose(stances.angles, stances.root)
+        seen.append(torch.cat([pictures(posed, look, side=watcher.side) for look in LOOKS]))
+    rows = (
+        watcher.film.encode_image(torch.cat(seen))
+        if watcher.sees_films
+        else watcher.scorer.encode_image(torch.cat(seen))
+    )
+    return rows.unflatten(0, (len(motions), len(LOOKS), watcher.frames))
+
+
+def economy(rows: Float[Tensor, "p d"], bank: Bank) -> float:
+    """How much poses bend beyond standing: mean square of angles, radians; the root counts by its tilt."""
+    away = (rows[:, :-6] - bank.angles[0]).square().mean() + 0.1 * rows[:, -2:].square().mean()
+    return float(away)
+
+
+class Search:
+    """The search for one phrase.
+
+    Args:
+        watcher: Who looks.
+        bank: The poses.
+        text: The phrase, with its subject.
+        seconds: How long it shall take.
+        seed: Of what is left to chance.
+    """
+
+    def __init__(self, watcher: Watcher, bank: Bank, text: str, seconds: float | int, seed: int) -> None:
+        self.watcher, self.bank, self.text, self.seconds = watcher, bank, text, seconds
+        self.rng = Random(f"search/{seed}/{text}")
+        self.rows = torch.cat([bank.angles, bank.root], 1)
+        self.scores = watcher.poses(bank.seen, text)
+        self.found: list[tuple[float, Program]] = []
+
+    @torch.no_grad()
+    def run(self, tries: int, said: Callable[[int], None] = lambda _: None) -> Program:
+        """The best program: simple ones first, then changes of the best, `tries` in all."""
+        simple = self._simple()
+        if not self.watcher.sees_films:
+            return simple[0]
+        self._score(simple[: max(1, tries // 2)])
+        said(len(self.found))
+        while len(self.found) < tries:
+            self._score([self._changed() for _ in range(min(8, tries - len(self.found)))])
+            said(len(self.found))
+        return self.found[0][1]
+
+    def _score(self, programs: Sequence[Program]) -> None:
+        motions = [build([p], [(0.0, self.seconds)], self.seconds, 30.0) for p in programs]
+        rows = film_rows(self.watcher, motions)
+        fits = self.watcher.films(rows.flatten(0, 1), self.text).view(len(programs), -1).mean(1)
+        for program, motion, fit in zip(programs, motions, fits.tolist(), strict=True):
+            stances = motion.at(torch.linspace(0, self.seconds, 24))
+            joints = pose(stances.angles, stances.root).joints
+            speed = float(joints.diff(dim=0).norm(dim=-1).mean()) * 23 / self.seconds
+            total = fit - _ECONOMY * economy(program.rows, self.bank) - _HASTE * max(0.0, speed - _FAST)
+            total -= _POSES * max(0, len({beat.pose for beat in program.beats}) - 2)
+            if program.rounds == 1:
+                first = program.rows[program.beats[0].pose]
+                total -= _START * min(1.0, economy(first[None], self.bank))
+            self.found.append((total, program))
+        self.found.sort(key=lambda pair: -pair[0])
+
+    def _simple(self) -> list[Program]:
+        best = self.bank.best(self.scores, 6)
+        made = []
+        known = course(self.text)
+        if known is not None:
+            made += self._courses(known)
+        stand = self.rows[:1]
+        laps = max(1, round(self.seconds / 1.2))
+        for number in best:
+            pair = torch.cat([stand, self.rows[number : number + 1]])
+            there, back = (Beat(0), Beat(1), Beat(1)), (Beat(1), Beat(0), Beat(0))
+            made += [Program(pair, there), Program(pair, (Beat(0), Beat(1), Beat(0))), Program(pair, back)]
+            made += [Program(pair[1:], (Beat(0), Beat(0, True)), laps), Program(pair, (Beat(0), Beat(1)), laps)]
+        for one, other in pairwise(best):
+            pair = self.rows[[one, other]]
+            made += [Program(pair, (Beat(0), Beat(1)), laps), Program(pair, (Beat(0), Beat(1), Beat(1)))]
+        for turn in (1.4, -1.4):
+            made.append(Program(stand, (Beat(0, yaw=-turn), Beat(0, yaw=0.0), Beat(0, yaw=turn))))
+            made.append(Program(stand, tuple(Beat(0, yaw=turn * 1.12 * n) for n in range(5))))
+        return made
+
+    def _courses(self, known: Course) -> list[Program]:
+        """The known course with poses of the bank: the best way through the candidates of its pictures."""
+        fits = [self.watcher.poses(self.bank.seen, f"a person {phrase}") for phrase in known.poses]
+        made: list[Program] = []
+        candidates = [self.bank.best(fit, 5) for fit in fits]
+        candidates = [[0] if phrase == "standing" else c for phrase, c in zip(known.poses, candidates, strict=True)]
+        for smooth in (0.0, 1.0, 4.0):
+            way = viterbi(fits, candidates, self.bank.joints, smooth)
+            if len(way) == 1 and known.loop and not known.mirrored:
+                choices = [Program(self.rows[[way[0], c]], (Beat(0), Beat(1)), 2) for c in candidates[0] if c != way[0]]
+                made += choices[:3]
+                continue
+            beats = tuple(map(Beat, range(len(way))))
+            if known.mirrored:
+                beats += tuple(Beat(n, True) for n in range(len(way)))
+            laps = max(1, round(self.seconds / (0.65 * len(beats)))) if known.loop else 1
+            made.append(Program(self.rows[way], beats, laps))
+            if known.loop:  # over a pose between them
+                between = torch.cat([self.rows[way], self.rows[:1]])
+                relaxed = tuple(b for beat in beats for b in (beat, Beat(len(way))))
+                made.append(Program(between, relaxed, laps))
+        unique: list[Program] = []
+        for program in made:
+            if not any(len(p.rows) == len(program.rows) and torch.equal(p.rows, program.rows) for p in unique):
+                unique.append(program)
+        return unique
+
+    def _changed(self) -> Program:
+        """One of the best programs with something changed by chance."""
+        rng = self.rng
+        _, program = self.found[min(len(self.found) - 1, int(rng.expovariate(0.5)))]
+        rows, beats, rounds = program.rows.clone(), list(program.beats), program.rounds
+        which = rng.randrange(len(rows))
+        way = rng.random()
+        pool = self.scores.topk(min(150, len(self.scores))).indices
+        donor = (
+            self.rows[int(pool[rng.randrange(len(pool))])]
+            if rng.random() < 0.6
+            else self.rows[rng.randrange(len(self.rows))]
+        )
+        if rng.random() < 0.3:
+            donor = torch.cat([mirror_angles(donor[:-6]), mirror_root(donor[-6:])])
+        if way < 0.15:
+            rows[which] = donor
+        elif way < 0.45:  # a limb of another pose
+            part = rng.choice(list(limbs().values()))
+            rows[which, part] = donor[part]
+        elif way < 0.6:  # a limb back to rest, or as in another beat
+            part = rng.choice(list(limbs().values()))
+            rows[which, part] = (self.rows[0] if rng.random() < 0.6 else rows[rng.randrange(len(rows))])[part]
+        elif way < 0.8:
+            low, high = limits()
+            part = rng.choice(list(limbs().values()))
+            noise = torch.tensor([rng.gauss(0, 0.35) for _ in part])
+            rows[which, part] = (rows[which, part] + noise).clamp(low[part], high[part])
+        elif way < 0.86 and len(beats) < 6:
+            rows = torch.cat([rows, donor[None]])
+            beats.insert(rng.randrange(len(beats) + 1), Beat(len(rows) - 1))
+        elif way < 0.9 and len(beats) > 2:
+            beats.pop(rng.randrange(len(beats)))
+        elif way < 0.94:
+            beats.reverse()
+        elif way < 0.97:
+            rounds = max(1, rounds + rng.choice((-1, 1)))
+        else:
+            place = rng.randrange(len(beats))
+            beats[place] = replace(beats[place], mirrored=not beats[place].mirrored)
+        return Program(rows, tuple(beats), min(rounds, max(1, int(self.seconds / (0.3 * len(beats))))))
+
+
+def viterbi(
+    fits: Sequence[Float[Tensor, " n"]],
+    candidates: Sequence[Sequence[int]],
+    joints: Float[Tensor, "n 22 3"],
+    smooth: float | int,
+) -> list[int]:
+    """The way through one candidate of each step with the most fit, less `smooth` times the metres between steps.
+
+    Args:
+        fits: How well every pose fits each step.
+        candidates: The poses to choose from at each step.
+        joints: Where the joints of every pose are.
+        smooth: What a metre costs, in the mean of the joints.
+    """
+    total = fits[0][list(candidates[0])]
+    back: list[Tensor] = []
+    for step in range(1, len(fits)):
+        here, before = list(candidates[step]), list(candidates[step - 1])
+        apart = (joints[here][:, None] - joints[before][None]).norm(dim=-1).mean(-1)
+        reach, choice = (total[None] - smooth * apart).max(1)
+        back.append(choice)
+        total = fits[step][here] + reach
+    index = int(total.argmax())
+    way = [candidates[-1][index]]
+    for step in range(len(fits) - 1, 0, -1):
+        index = int(back[step - 1][index])
+        way.append(candidates[step - 1][index])
+    return way[::-1]

@@ -1,0 +1,212 @@
+"""Gradients for motions that a search has found, and feet that stay where they stand."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from clipopt.geometry.contact import FEET as _FEET
+from clipopt.geometry.contact import LEVELS, NEAR, slides, touching, travel
+from clipopt.geometry.skeleton import unbounded
+from clipopt.optimize import Step, optimize
+from clipopt.params.motion import Frames, Motion, Stances
+from clipopt.render.figure import Posed, default_skin, pose
+from clipopt.tasks.watching import Look, Watcher, pictures, random_look
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each term of the refinement counts.
+
+    Attributes:
+        film: The whole film against the whole text, and a part of it against its phase.
+        pictures: Pictures of a phase against its text: where nobody sees films.
+        direction: The change from phase to phase.
+        acceleration: Of the joints, (m/s^2)^2.
+        jerk: Of the joints, (m/s^3)^2.
+        contact: Feet that slide, m/s.
+        freeze: Joints slower than 0.12 m/s in the mean.
+        rest: Away from standing, radians^2.
+        stay: Away from what the search found, of the unbounded angles.
+    """
+
+    film: float | int = 1.0
+    pictures: float | int = 1.0
+    direction: float | int = 0.5
+    acceleration: float | int = 4e-4
+    jerk: float | int = 1e-6
+    contact: float | int = 0.2
+    freeze: float | int = 1.0
+    rest: float | int = 0.2
+    stay: float | int = 0.15
+
+
+class Refinement:
+    """A motion under gradients.
+
+    Args:
+        motion: What is learned.
+        watcher: Who looks.
+        phases: What happens, one after the other.
+        spans: When, in seconds.
+        text: The whole sentence.
+        instead: What it must be told from besides: the same in another order.
+        weights: Of the terms.
+    """
+
+    def __init__(
+        self,
+        motion: Motion,
+        watcher: Watcher,
+        phases: Sequence[str],
+        spans: Sequence[tuple[float | int, float | int]],
+        text: str,
+        instead: Sequence[str] = (),
+        weights: Weights | None = None,
+    ) -> None:
+        self.motion, self.watcher, self.phases, self.spans, self.text = motion, watcher, list(phases), list(spans), text
+        self.instead, self.weights = list(instead), weights or Weights()
+        self._start = motion.poses.detach().clone()
+        self._standing = watcher_standing()
+
+    def run(self, steps: int, seed: int, lr: float | int = 0.03) -> Iterator[Step]:
+        """Steps of Adam; the motion changes in place."""
+        groups: list[dict[str, Any]] = [
+            {"params": [self.motion.poses, self.motion.waves], "lr": lr},
+            {"params": [self.motion.root], "lr": lr / 3},
+        ]
+        optimizer = torch.optim.Adam(groups)
+        return optimize(self.loss, optimizer, steps=steps, seed=seed)
+
+    def loss(self, step: int, rng: Generator) -> dict[str, Tensor]:
+        """All terms of one step."""
+        look, w = random_look(rng, self.watcher.side), self.weights
+        terms = dict(self._seen(step, look, rng))
+        stances = self.motion.at(torch.linspace(0, self.motion.seconds, max(8, int(15 * self.motion.seconds))))
+        posed = pose(stances.angles, stances.root)
+        rate = (len(stances) - 1) / self.motion.seconds
+        moved = posed.joints.diff(dim=0) * rate
+        terms["acceleration"] = w.acceleration * (moved.diff(dim=0) * rate).square().sum(-1).mean()
+        terms["jerk"] = w.jerk * (moved.diff(n=2, dim=0) * rate**2).square().sum(-1).mean()
+        hold = touching(posed.joints)
+        both = hold[1:] * hold[:-1]
+        terms["contact"] = w.contact * (both * slides(_gone(posed).joints, rate)).sum() / both.sum().clamp_min(1)
+        speed = (moved.square().sum(-1) + 1e-9).sqrt().mean()
+        terms["freeze"] = w.freeze * (0.12 - speed).clamp_min(0) / 0.12
+        terms["rest"] = w.rest * (stances.angles - self._standing).square().mean()
+        terms["stay"] = w.stay * (self.motion.poses - self._start).square().mean()
+        return terms
+
+    def _seen(self, step: int, look: Look, rng: Generator) -> dict[str, Tensor]:
+        w, watcher, made = self.weights, self.watcher, {}
+        several = len(self.phases) > 1
+        if watcher.film is not None:
+            part = int(torch.randint(len(self.phases), (), generator=rng)) if several and step % 2 else None
+            span = (0.0, self.motion.seconds) if part is None else self.spans[part]
+            text = self.text if part is None else self.phases[part]
+            film = self._pictures(torch.linspace(*span, watcher.frames), look)
+            if watcher.sees_films:
+                rows = watcher.film.encode_image(film)[None]
+                others = watcher.others(text)
+                if part is None and self.instead:
+                    others = torch.cat([others, watcher.text(self.instead)])
+                both = torch.cat([watcher.text([text]), others])
+                made["film"] = w.film * F.cross_entropy(20 * watcher.film.encode_rows(rows) @ both.T, torch.tensor([0]))
+            else:
+                rivals = [text, *(p for p in self.phases if p != text), *self.instead, "a person standing"]
+                made["film"] = w.film * F.cross_entropy(watcher.film.logits(film[None], rivals), torch.tensor([0]))
+        peaks = torch.tensor([start + 0.8 * (end - start) for start, end in self.spans])
+        if watcher.film is None or several:
+            rows = watcher.scorer.encode_image(self._pictures(peaks, look))
+            texts = watcher.text(self.phases)
+            if watcher.film is None:
+                made["pictures"] = w.pictures * (1 - (rows * texts).sum(1)).mean()
+            if several:
+                change, asked = rows.diff(dim=0), texts.diff(dim=0)
+                made["direction"] = w.direction * (1 - F.cosine_similarity(change, asked, dim=1, eps=1e-4)).mean()
+        return made
+
+    def _pictures(self, seconds: Tensor, look: Look) -> Tensor:
+        stances = self.motion.at(seconds)
+        return pictures(
+            pose(stances.angles, stances.root), look.azimuth, side=self.watcher.side, elevation=look.elevation,
+            span=look.span, background=look.background, clothes=look.clothes,
+        )  # fmt: skip
+
+
+def watcher_standing() -> Float[Tensor, " a"]:
+    """Angles of a standing figure."""
+    from clipopt.embedded.people import stance
+
+    return stance("").angles
+
+
+def _gone(posed: Posed) -> Posed:
+    """The figure as it travels when what touches the ground stays where it is."""
+    spots, heights = _spots(posed)
+    way = travel(spots, heights)
+    shift = torch.stack([way[:, 0], torch.zeros_like(way[:, 0]), way[:, 1]], 1)
+    return replace(posed, joints=posed.joints + shift[:, None])
+
+
+def _spots(posed: Posed) -> tuple[Tensor, Tensor]:
+    skin = default_skin()
+    carriers, places = skin.contacts
+    spots = posed.joints[:, carriers] + (posed.turns[:, carriers] @ places.to(posed.joints)[..., None])[..., 0]
+    return spots, spots[..., 1] - skin.radius.to(spots)
+
+
+def grounded(stances: Stances, *, go: bool = True) -> Stances:
+    """The figure as it travels by its feet: what touches the ground stays where it is.
+
+    Args:
+        stances: A figure that does not travel.
+        go: False leaves it where it is.
+    """
+    if not go:
+        return stances
+    with torch.no_grad():
+        way = travel(*_spots(pose(stances.angles, stances.root)))
+        root = stances.root.clone()
+        root[:, 0] += way[:, 0]
+        root[:, 2] += way[:, 1]
+    return Stances(stances.angles, root)
+
+
+def lock_feet(
+    stances: Stances, fps: float | int, *, steps: int = 160, seed: int = 0, said: Callable[[int], None] = lambda _: None
+) -> Stances:
+    """The same motion with feet that stand where they touch the ground; angles stay inside their limits.
+
+    Feet are held where they are near to the ground, all frames stay near to what they were, and changes are smooth.
+    """
+    frames = Frames(stances)
+    with torch.no_grad():
+        start = pose(stances.angles, stances.root).joints
+        near = (start[:, _FEET, 1] - torch.tensor(LEVELS) < 1.3 * NEAR).float()
+        both = near[1:] * near[:-1]
+    free = unbounded(stances.angles, 1e-4)
+
+    def loss(step: int, rng: Generator) -> dict[str, Tensor]:
+        made = frames()
+        joints = pose(made.angles, made.root).joints
+        moved, was = joints.diff(n=2, dim=0), start.diff(n=2, dim=0)
+        return {
+            "slide": 6.0 * (both * slides(joints, fps)).sum() / both.sum().clamp_min(1),
+            "place": 12.0 * (joints - start).square().sum(-1).mean(),
+            "smooth": 150.0 * (moved - was).square().sum(-1).mean(),
+            "angles": 0.02 * (unbounded(made.angles, 1e-4) - free).square().mean(),
+        }
+
+    optimizer = torch.optim.Adam([{"params": [frames.change], "lr": 0.01}, {"params": [frames.shift], "lr": 0.003}])
+    for step in optimize(loss, optimizer, steps=steps, seed=seed):
+        for group, rate in zip(optimizer.param_groups, (0.01, 0.003), strict=True):
+            group["lr"] = rate * (1 - step.index / steps)
+        said(step.index + 1)
+    with torch.no_grad():
+        made = frames()
+    return Stances(made.angles.detach(), made.root.detach())

@@ -1,0 +1,231 @@
+"""`clipopt motion` as a user runs it, before small random scorers: it does the same whatever they learnt."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from clips_models import save_xclip
+
+from clipopt.cli import main
+from clipopt.embedded.watching import vocabulary
+from clipopt.geometry.skeleton import limits
+from clipopt.scorers import load_scorer
+from clipopt.scorers.film import FilmConfig, FilmTowers
+from clipopt.scorers.tower import TowerConfig
+from clipopt.tasks.choreography import Beat, Program, viterbi
+from clipopt.tasks.phases import backward_sentence, course, split_phases
+from clipopt.tasks.posebank import pose_bank
+from clipopt.tasks.refining import grounded, lock_feet
+from clipopt.tasks.watching import same_deeds
+from clipopt.types import generator
+
+SHORT = ["--seconds", "1", "--fps", "10", "--bank", "40", "--tries", "4", "--steps", "2", "--lock", "2", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """The options that name them."""
+    folder = tmp_path_factory.mktemp("film scorers")
+    options = []
+    for seed, role in enumerate(("scorer", "judge")):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            towers = TowerConfig(
+                image_size=16, widths=(8, 16), depths=(1, 1), dim=16, text_width=16, text_layers=1,
+                vocabulary=vocabulary(),
+            )  # fmt: skip
+            model = FilmTowers(towers, FilmConfig(frames=4, width=16, layers=1))
+            torch.nn.init.normal_(model.head.last.weight, std=0.2)
+        model.save(folder / f"{role}.safetensors")
+        options += [f"--{role}", str(folder / f"{role}.safetensors")]
+    return options
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_makes_every_file_and_the_same_again(films, tmp_path, capsys):
+    for out in ("a", "b"):
+        assert main(["motion", "a person raises both arms, then squats", *films, *SHORT, "--out", out]) == 0
+    assert capsys.readouterr().out.split() == ["a", "b"]
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    expected = {f"result.{s}" for s in ("bvh", "glb", "npz", "mp4", "gif", "png")}
+    assert names >= expected | {"sheet.png", "report.html", "summary.json", "config.json", "steps.jsonl"}
+    one, other = (np.load(tmp_path / out / "result.npz") for out in "ab")
+    np.testing.assert_array_equal(one["joints"], other["joints"])
+    assert one["joints"].shape == (10, 22, 3)
+    low, high = (edge.numpy() for edge in limits())
+    assert ((one["angles"] >= low - 1e-5) & (one["angles"] <= high + 1e-5)).all()
+    summary = json.loads((tmp_path / "a/summary.json").read_text())
+    assert summary["status"] == "done"
+    assert summary["phases"] == ["a person raises both arms", "a person squats"]
+    assert summary["measured"]["limit violations"] == 0
+    assert {"reversed-time gap", "frozen-pose gap"} <= summary["judge on order"].keys()
+    terms = json.loads((tmp_path / "a/steps.jsonl").read_text().splitlines()[0])["terms"]
+    assert {"film", "direction", "contact", "freeze", "jerk", "acceleration"} <= terms.keys() | {"film"}
+
+
+def test_a_loop_closes(films, tmp_path):
+    assert (
+        main(["motion", "a person walking", *films, *SHORT, "--loop", "--no-travel", "--lock", "0", "--out", "a"]) == 0
+    )
+    angles = np.load(tmp_path / "a/result.npz")["angles"]
+    steps = np.linalg.norm(np.diff(np.concatenate([angles, angles[:1]]), axis=0), axis=1)
+    assert steps[-1] <= steps.max() + 1e-6
+
+
+def test_a_film_model_of_transformers_takes_the_same_slot(films, tmp_path):
+    folder = save_xclip(tmp_path / "xclip")
+    arguments = ["motion", "a person walking", *films, *SHORT, "--film", str(folder), "--out", "a"]
+    assert main(arguments) == 0
+    assert "film" in json.loads((tmp_path / "a/steps.jsonl").read_text().splitlines()[0])["terms"]
+    assert "film" in json.loads((tmp_path / "a/config.json").read_text())["fingerprints"]
+
+
+def test_a_scorer_of_pictures_alone_is_enough(towers, tmp_path):
+    arguments = ["motion", "a person walking", towers[0], towers[1], "--judge", "none", *SHORT, "--out", "a"]
+    assert main(arguments) == 0
+    terms = json.loads((tmp_path / "a/steps.jsonl").read_text().splitlines()[0])["terms"]
+    assert "pictures" in terms
+    assert "film" not in terms
+
+
+def test_a_rig_gets_the_motion_too(films, tmp_path):
+    from clipopt import motions
+
+    turns = torch.eye(3).expand(1, 22, 3, 3)
+    motions.save_glb(tmp_path / "hero.glb", turns, torch.zeros(1, 3), fps=30)
+    assert main(["motion", "a person walking", *films, *SHORT, "--rig", "hero.glb", "--out", "a"]) == 0
+    assert (tmp_path / "a/rig.glb").stat().st_size > (tmp_path / "hero.glb").stat().st_size
+
+
+def test_evaluates_its_suite(films, tmp_path, capsys):
+    small = ["--prompts", "2", "--seeds", "1", "--bank", "30", "--tries", "3", "--steps", "1", "--lock", "1"]
+    assert main(["eval", "motion", *films, *small, "--seconds", "1", "--out", "e", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["motions"] == 2
+    assert 0 <= told["r_precision"]["all"]["top 3"] <= 1
+    assert told["limit violations"] == 0
+    assert {"one of five named", "not found"} <= told["gate"].keys()
+    assert {path.name for path in (tmp_path / "e").iterdir()} == {"summary.json", "motions.jsonl", "sheet.png"}
+
+
+def test_trains_from_nothing_and_the_result_guides(tmp_path, capsys, monkeypatch):
+    from clipopt.embedded import films as module
+
+    monkeypatch.setattr(module, "FILMS", 6)
+    monkeypatch.setattr(module, "STILLS", 20)
+    assert main(["train", "motion-judge", "--share", "0.0005", "--out", "t", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["batches"] == 4
+    assert {"stills", "films", "backward", "held"} <= told.keys()
+    assert not (tmp_path / "t/pictures").exists()
+    model = load_scorer("t/motion-judge.safetensors")
+    assert model.encode_video(torch.rand(1, 12, 3, 64, 64)).shape == (1, 112)
+    assert main(["train", "motion", "--resume", "t"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["  "], "say what to do"),
+        (["a person walks, then sits", "--loop"], "one part"),
+        (["a person walks", "--seconds", "0.1"], "--seconds"),
+        (["a person walks", "--fps", "1"], "--fps"),
+        (["a person walks", "--phases", " ; "], "phases"),
+        (["a person walks", "--scorer", "nothing"], "unknown scorer"),
+        (["a person walks", "--film", "nothing here"], "X-CLIP"),
+        (["a person walks", "--tries", "0"], "--tries"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_nothing_is_written(arguments, message, films, tmp_path, capsys):
+    own = [] if "--scorer" in arguments else films
+    assert main(["motion", *arguments, *own]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_dry_run_writes_nothing(films, tmp_path, capsys):
+    assert main(["motion", "a person claps, then bows", *films, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["phases"] == ["a person claps", "a person bows"]
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_sentences_fall_apart_at_then():
+    assert split_phases("a person raises both arms, then squats") == ["a person raises both arms", "a person squats"]
+    assert split_phases("The old man sits down and then he waves.") == ["The old man sits down", "he waves"]
+    assert split_phases("a person walks") == ["a person walks"]
+    assert split_phases("x", "clapping; a woman bows") == ["a person clapping", "a woman bows"]
+    assert backward_sentence(["a person claps", "a person bows"]) == "a person bows, then claps"
+
+
+@pytest.mark.parametrize(
+    ("phrase", "first"),
+    [("a person jumps", "standing"), ("a person doing jumping jacks", "standing"), ("a person walking", "walking"),
+     ("a person sits down", "standing"), ("a person stands up", "sitting"),
+     ("a person picks something up", "standing")],
+)  # fmt: skip
+def test_known_courses(phrase, first):
+    found = course(phrase)
+    assert found is not None
+    assert found.poses[0] == first
+    assert course("a person waving with the left hand") is None
+
+
+def test_what_says_the_same_is_no_rival():
+    assert same_deeds("someone claps") == {"clapping"}
+    assert same_deeds("a person squats") == {"squatting", "squatting down"}
+    assert same_deeds("a person raising the left arm") == {"raising the left arm"}
+    assert same_deeds("a person juggles") == set()
+
+
+def test_the_bank_is_inside_the_limits_and_stands_first():
+    angles, root = pose_bank(300)
+    low, high = limits()
+    assert bool(((angles >= low - 1e-5) & (angles <= high + 1e-5)).all())
+    assert len(angles.unique(dim=0)) == 300
+    assert float(root[0].abs().sum()) == 0
+
+
+def test_viterbi_finds_the_best_way_of_all():
+    fits = [torch.randn(12, generator=generator(n)) for n in range(4)]
+    joints = torch.randn(12, 22, 3, generator=generator(9))
+    candidates = [[0, 3, 5], [1, 2], [4, 6, 7], [8, 9, 11]]
+    from itertools import pairwise, product
+
+    def worth(way):
+        apart = sum(float((joints[a] - joints[b]).norm(dim=-1).mean()) for a, b in pairwise(way))
+        return sum(float(f[n]) for f, n in zip(fits, way, strict=True)) - 0.4 * apart
+
+    assert viterbi(fits, candidates, joints, 0.4) == max(map(list, product(*candidates)), key=worth)
+
+
+def test_rounds_of_a_program_repeat_its_beats_and_go_on_turning():
+    rows = torch.zeros(2, 30)
+    keys = Program(rows, (Beat(0), Beat(1, True)), 2).keys(0.0, 2.0, 5)
+    assert [(k.pose, k.mirrored) for k in keys] == [(5, False), (6, True), (5, False), (6, True), (5, False)]
+    assert keys[-1].at == 2.0
+    spin = Program(rows, tuple(Beat(0, yaw=1.5 * n) for n in range(4)), 2).keys(0.0, 2.0)
+    assert np.diff([k.yaw for k in spin]) == pytest.approx([1.5] * 8)
+
+
+def test_locked_feet_slide_less():
+    from clipopt.embedded.moves import moves
+    from clipopt.geometry.contact import foot_skate
+    from clipopt.params.motion import Stances
+    from clipopt.render.figure import pose
+
+    walk = next(one for one in moves() if one.phrase == "walking").at(torch.linspace(0, 2, 50))
+    stances = Stances(walk[:, :-6], walk[:, -6:])
+    skate = [foot_skate(pose(s.angles, s.root).joints, 25.0) for s in (stances, grounded(stances))]
+    locked = lock_feet(grounded(stances), 25.0, steps=60)
+    skate.append(foot_skate(pose(locked.angles, locked.root).joints, 25.0))
+    assert skate[0] > 2 * skate[1]
+    assert skate[2] < 0.7 * skate[1]
+    assert float(grounded(stances).root[-1, 2]) > 0.8  # it walks forward
