@@ -12,7 +12,7 @@ from clipopt import cli
 from clipopt.cli import main
 
 COMMANDS = (
-    "image", "mesh", "story", "caption", "rank", "score", "index", "search", "classify", "adapt", "train", "eval",
+    "image", "latent", "mesh", "story", "caption", "rank", "score", "index", "search", "classify", "adapt", "train", "eval",
 )  # fmt: skip
 
 
