@@ -73,9 +73,7 @@ def main(config: Config) -> None:
         co.augment.color(),
         co.augment.noise(0.1),
     )
-    match = co.Matching(
-        latents, scorer, co.target(scorer, config.prompt), augment=views, distance=co.losses.spherical
-    )
+    match = co.Matching(latents, scorer, co.target(scorer, config.prompt), augment=views, distance=co.losses.spherical)
 
     def loss(step: int, rng: Generator) -> dict[str, Tensor]:
         terms = match(step, rng)

@@ -1,4 +1,4 @@
-"""Tiny pipelines and coders of the real diffusers classes, randomly initialised, in folders as diffusers writes them."""
+"""Tiny pipelines and coders of the real diffusers classes, randomly initialised, in folders as diffusers does."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ def words(folder: Path) -> Any:
     known = ["<pad>", "<unk>", "<s>", "</s>", "a", "red", "blue", "circle", "cat", "square"]
     reader = Tokenizer(models.WordLevel({word: n for n, word in enumerate(known)}, unk_token="<unk>"))
     reader.pre_tokenizer = pre_tokenizers.Whitespace()
-    reader.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
+    reader.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=reader, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>",
         model_max_length=8, padding_side="right",
@@ -35,8 +37,9 @@ def kl_coder(channels: tuple[int, ...] = (8, 8), latents: int = 4) -> Any:
 
     return seeded(
         lambda: AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * len(channels), up_block_types=("UpDecoderBlock2D",) * len(channels),
-            block_out_channels=channels, latent_channels=latents, norm_num_groups=4, sample_size=16, scaling_factor=0.5, shift_factor=0.0,
+            down_block_types=("DownEncoderBlock2D",) * len(channels),
+            up_block_types=("UpDecoderBlock2D",) * len(channels), block_out_channels=channels,
+            latent_channels=latents, norm_num_groups=4, sample_size=16, scaling_factor=0.5, shift_factor=0.0,
         )
     ).eval()  # fmt: skip
 
@@ -68,7 +71,8 @@ def unet(text: int = 16, **more: Any) -> Any:
     return seeded(
         lambda: UNet2DConditionModel(
             sample_size=8, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
             cross_attention_dim=text, attention_head_dim=2, norm_num_groups=4, **more,
         )
     ).eval()  # fmt: skip
@@ -97,7 +101,11 @@ def stable_diffusion_xl(folder: Path) -> Path:
     """A StableDiffusionXLPipeline like SDXL-Turbo."""
     from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline
 
-    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 40}
+    added = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 4,
+        "projection_class_embeddings_input_dim": 40,
+    }
     StableDiffusionXLPipeline(
         vae=kl_coder(), text_encoder=clip_text(), text_encoder_2=clip_text(True), tokenizer=words(folder),
         tokenizer_2=words(folder), unet=unet(32, **added),

@@ -12,7 +12,8 @@ from clipopt import cli
 from clipopt.cli import main
 
 COMMANDS = (
-    "image", "latent", "mesh", "story", "caption", "rank", "score", "index", "search", "classify", "adapt", "train", "eval",
+    "image", "latent", "mesh", "story", "caption", "rank", "score", "index", "search", "classify", "adapt", "train",
+    "eval",
 )  # fmt: skip
 
 

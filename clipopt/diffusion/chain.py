@@ -193,12 +193,20 @@ def _opened(scheduler: Any) -> tuple[bool, Any]:
 
     config = scheduler.config
     name = type(scheduler).__name__
-    if name.startswith("FlowMatch") or config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction":
+    if (
+        name.startswith("FlowMatch")
+        or config.get("use_flow_sigmas")
+        or config.get("prediction_type") == "flow_prediction"
+    ):
         return True, scheduler
-    if config.get("beta_schedule") is None or config.get("prediction_type") not in ("epsilon", "v_prediction", "sample"):
+    if config.get("beta_schedule") is None or config.get("prediction_type") not in (
+        "epsilon",
+        "v_prediction",
+        "sample",
+    ):
         raise ValueError(
-            f"the noise of {name} has no DDIM form: expected a scheduler with a beta_schedule and epsilon, v_prediction "
-            "or sample prediction, or one of flow matching; --method noise and best-of-n work with every scheduler"
+            f"the noise of {name} has no DDIM form: expected a scheduler with a beta_schedule that predicts epsilon, "
+            "v_prediction or sample, or one of flow matching; --method noise and best-of-n work with every scheduler"
         )
     return False, DDIMScheduler.from_config(config)
 

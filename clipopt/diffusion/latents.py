@@ -44,8 +44,7 @@ class Latents(nn.Module):
         if init is not None and (init.shape[-2:] != (height, width) or len(init) not in (1, len(rng))):
             raise ValueError(f"init must hold 1 or {len(rng)} pictures of {height} x {width}, got {tuple(init.shape)}")
         self.coder = [coder]  # in a list: its weights are no part of the state
-        bounds = coder.range()
-        self.low, self.high = (None, None) if bounds is None else bounds
+        self.bounds = coder.range()
         if init is not None:
             device = next(coder.model.parameters()).device
             start = coder.encode(init.to(device)).repeat(len(rng) // len(init), 1, 1, 1)
@@ -66,8 +65,9 @@ class Latents(nn.Module):
     @torch.no_grad()
     def clamp(self) -> None:
         """Bring the latents of a quantizer back to the range of its codes; others stay as they are."""
-        if self.low is not None and self.high is not None:
-            self.latents.copy_(torch.maximum(torch.minimum(self.latents, self.high.to(self.latents)), self.low.to(self.latents)))
+        if self.bounds is not None:
+            low, high = (bound.to(self.latents) for bound in self.bounds)
+            self.latents.copy_(self.latents.clamp(low, high))
 
 
 def _random(coder: Coder, shape: tuple[int, int], rng: Generator, std: float) -> Tensor:

@@ -166,7 +166,7 @@ def _dtype(name: str, device: str) -> torch.dtype:
     return known[name]
 
 
-class _silent:  # noqa: N801
+class _silent:
     """Keeps diffusers and transformers from talking while they load, and leaves them as they were."""
 
     def __enter__(self) -> None:

@@ -58,7 +58,7 @@ class Sampler:
     ) -> None:
         self._call = inspect.unwrap(type(pipe).__call__)
         takes = inspect.signature(self._call).parameters
-        self.denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+        self.denoiser: Any = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
         vae = getattr(pipe, "vae", None) or getattr(pipe, "vqvae", None)
         if self.denoiser is None or vae is None or not {"prompt", "latents", "output_type", "generator"} <= {*takes}:
             raise ValueError(
@@ -109,10 +109,7 @@ class Sampler:
 
         def number(step: int) -> Tensor:
             return torch.stack(
-                [
-                    torch.randn(shape[1:], generator=generator(seed, _SAMPLING, draw, step))
-                    for seed in self.seeds[some]
-                ]
+                [torch.randn(shape[1:], generator=generator(seed, _SAMPLING, draw, step)) for seed in self.seeds[some]]
             ).to(device)
 
         return number
@@ -238,7 +235,7 @@ class Sampler:
         raise ValueError(f"{type(self.pipe).__name__} draws no latents: it cannot be optimized")
 
 
-class _Drawn(Exception):  # noqa: N818
+class _Drawn(Exception):
     def __init__(self, latents: Tensor) -> None:
         super().__init__()
         self.latents = latents

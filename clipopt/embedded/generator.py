@@ -24,7 +24,7 @@ FACTS: dict[str, Any] = {"embedded": True, "steps": 4, "guidance": 2.0}
 """What generator.json says of itself: how `clipopt latent` samples it."""
 _SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": TIMESTEPS, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction",
-    "clip_sample": False, "set_alpha_to_one": True, "timestep_spacing": "trailing",
+    "clip_sample": False, "set_alpha_to_one": True, "timestep_spacing": "trailing", "steps_offset": 1,
 }  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def new_denoiser(
     )  # fmt: skip
 
 
-def new_scheduler() -> Any:  # noqa: ANN401
+def new_scheduler() -> Any:
     """The DDIMScheduler of the training: velocity prediction on a cosine schedule."""
     from diffusers import DDIMScheduler
 
@@ -102,7 +102,7 @@ def text_encoder(tower: TextTower, config: TowerConfig) -> nn.Module:
     return made.eval().requires_grad_(False)
 
 
-def new_tokenizer(config: TowerConfig) -> Any:  # noqa: ANN401
+def new_tokenizer(config: TowerConfig) -> Any:
     """A tokenizer of transformers that reads prompts as the tower does: lower case, letters and digits only."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -117,7 +117,7 @@ def new_tokenizer(config: TowerConfig) -> Any:  # noqa: ANN401
     )  # fmt: skip
 
 
-def pipeline(coder: nn.Module, denoiser: nn.Module, tower: TextTower, config: TowerConfig) -> Any:  # noqa: ANN401
+def pipeline(coder: nn.Module, denoiser: nn.Module, tower: TextTower, config: TowerConfig) -> Any:
     """The StableDiffusionPipeline of these parts."""
     from diffusers import StableDiffusionPipeline
 
@@ -127,7 +127,7 @@ def pipeline(coder: nn.Module, denoiser: nn.Module, tower: TextTower, config: To
     )  # fmt: skip
 
 
-def save(folder: Path, pipe: Any, facts: dict[str, Any]) -> None:  # noqa: ANN401
+def save(folder: Path, pipe: Any, facts: dict[str, Any]) -> None:
     """Write `pipe` as a folder of diffusers, weights in float16, and beside it `generator.json` with `facts`."""
     pipe.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
     (folder / "generator.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")

@@ -208,7 +208,8 @@ def _write(
     asked: Sequence[tuple[Prompt, int]],
     readings: dict[str, dict[str, list[Reading]]],
 ) -> None:
-    lines, labels = [], {name: [] for name in images}  # type: dict[str, list[str]]
+    lines: list[str] = []
+    labels: dict[str, list[str]] = {name: [] for name in images}
     for index, (prompt, seed) in enumerate(asked):
         row: dict[str, Any] = {"prompt": prompt.text, "group": prompt.group, "seed": seed}
         for name in images:

@@ -15,14 +15,14 @@ from clipopt.record import Run
 from clipopt.scorers import Scorer, target
 from clipopt.tasks.best import Best
 from clipopt.tasks.editing import Edit, fit, soften
-from clipopt.tasks.methods import CHAINED, GRADIENT, Quest
+from clipopt.tasks.learning import optimizer_for, penalties, whiteness_of
+from clipopt.tasks.methods import GRADIENT, Quest
+from clipopt.tasks.particles import Pool
 from clipopt.tasks.planner import halving
 from clipopt.tasks.recorded import carry_out, ended, status_of
 from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Sight, resize
 from clipopt.types import Images, PerItem, generator
 
-_ORDERS, _MOVES = 3, 4  # keep the draws of the whiteness prior and of the particle search apart
-_NEAR = 0.15  # how far a particle moves at the end, as a share of fresh noise
 CHUNK = 64
 
 
@@ -66,7 +66,8 @@ class Generating:
         self._targets = [target(scorer, [item.prompt for item in items]) for scorer in scorers]
         self._chunk, self._look_chunk = CHUNK, HELD_OUT_VIEWS
         self._seen: Tensor | None = None
-        self._given = self._changes = None
+        self._given: Tensor | None = None
+        self._changes: Tensor | None = None
         self._clean: Tensor | None = None
         start = self._begin()
         if self.edit.init is not None and self._given is None:
@@ -97,11 +98,11 @@ class Generating:
                 self.param = diffusion.ChainNoise(sampler, given=self._clean, strength=strength)
             with torch.no_grad():
                 start = self._sample(self._noise) if self.param is None else self.param()
-        self._pool = self._scores = None
+        seeds = [item.seed for item in self.items]
+        self._pool = Pool(seeds, plan.pool, plan.steps) if plan.method == "particles" else None
         self.optimizer: torch.optim.Optimizer | None = None
         if self.param is not None:
-            self.param.to(self.device)
-            self._set_optimizer()
+            self.optimizer = optimizer_for(plan, self.param.to(self.device))
         return start
 
     def _latents(self, rng: Sequence[Generator]) -> tuple[nn.Module, Images]:
@@ -120,11 +121,10 @@ class Generating:
 
     def _fit(self, start: Images) -> None:
         """Bring the given picture to the size of the generator's, and encode it."""
-        assert_init = self.edit.init
-        if assert_init is None:
+        if self.edit.init is None:
             return
         size = (start.shape[-2], start.shape[-1])
-        self._given = resize(assert_init, size).to(self.device)
+        self._given = resize(self.edit.init, size).to(self.device)
         if self.edit.mask is not None:
             mask = fit(self.edit.mask, size).to(self.device)
             self._changes = soften(mask, round(self.edit.feather * min(size)))
@@ -134,20 +134,10 @@ class Generating:
                 raise ValueError("--init needs a generator whose noise has the form of its coder's latents")
             self._clean = clean
 
-    def _set_optimizer(self) -> None:
-        plan, learned = self.plan, [*(self.param.parameters() if self.param is not None else ())]
-        for tensor in learned:
-            if plan.clip:
-                tensor.register_hook(partial(_shortened, longest=float(plan.clip)))
-        if plan.method == "noise":
-            # The published rate belongs to noise that is 128 long: here a step has the same part of the length.
-            length = learned[0][0].numel() ** 0.5
-            rate = plan.lr * length / 100
-            self.optimizer = torch.optim.SGD(learned, lr=rate, momentum=0.9, nesterov=True)
-        elif plan.method == "chain":
-            self.optimizer = torch.optim.AdamW(learned, lr=plan.lr, weight_decay=0.0)
-        else:
-            self.optimizer = torch.optim.Adam(learned, lr=plan.lr)
+    def _drawer(self) -> diffusion.Sampler:
+        if self.sampler is None:
+            raise RuntimeError("a coder alone draws no samples")
+        return self.sampler
 
     def _over(self, images: Images) -> Images:
         """The pictures, with what may not change as it was given."""
@@ -157,9 +147,7 @@ class Generating:
 
     def _sample(self, noise: Tensor, draw: int = 0) -> Images:
         """Pictures of noise, by the pipeline's own scheduler, or guided, or from the given picture."""
-        plan, sampler = self.plan, self.sampler
-        if sampler is None:
-            raise RuntimeError("a coder alone draws no samples")
+        plan, sampler = self.plan, self._drawer()
         if plan.method == "guided":
             with torch.enable_grad():
                 leaf = noise.detach().clone().requires_grad_()
@@ -171,9 +159,7 @@ class Generating:
 
     def _guided(self, some: slice, *, draw: int) -> diffusion.Chain:
         """The scheduler of guided samples of some of the items."""
-        plan, sampler = self.plan, self.sampler
-        if sampler is None:
-            raise RuntimeError("a coder alone draws no samples")
+        plan, sampler = self.plan, self._drawer()
         calls = iter(range(10**9))
 
         def energy(latents: Tensor) -> PerItem:
@@ -195,16 +181,7 @@ class Generating:
             raise RuntimeError("nothing is learned by this method")
         images = self._over(param())
         self._seen = images.detach()
-        terms = self._match(images, step, slice(0, len(self.items)))
-        learned = next(param.parameters())
-        if plan.norm and plan.method in ("noise", "chain"):
-            terms["norm"] = plan.norm * (diffusion.norm_prior(learned) - _lowest(learned))
-        if plan.white and plan.method in ("noise", "chain"):
-            orders = generator(plan.seed, step, _ORDERS)
-            terms["white"] = plan.white * diffusion.whiteness(learned, rng=orders)
-        if plan.drift and isinstance(param, diffusion.Latents):
-            terms["drift"] = plan.drift * param.drift()
-        return terms
+        return self._match(images, step, slice(0, len(self.items))) | penalties(plan, param, step)
 
     def _match(self, images: Images, step: int, some: slice) -> dict[str, Tensor]:
         """What the scorers think of the pictures of some items."""
@@ -251,11 +228,11 @@ class Generating:
 
     def _choose(self) -> None:
         """Begin at the best of several samples, each item at its own."""
-        if self.sampler is None or not isinstance(self.param, diffusion.Noise):
+        if not isinstance(self.param, diffusion.Noise):
             return
         noise, top = self.param.noise.data, self.best.score.clone()
         for number in range(1, self.plan.tries):
-            other = self.sampler.noise(number)
+            other = self._drawer().noise(number)
             with torch.no_grad():
                 images = self._over(self._sample(other))
             scores = self._score(images)
@@ -265,48 +242,17 @@ class Generating:
 
     def _search(self, start: int) -> Iterator[tuple[Step, dict[str, PerItem]]]:
         """Samples one after another, from fresh noise, or by the particle search from the best noises so far."""
-        if self.sampler is None:
-            return
         for index in range(start, self.plan.steps):
-            noise = self._proposal(index)
+            noise = self._drawer().noise(index)
+            if self._pool is not None:
+                noise = self._pool.move(noise, index)
             with torch.no_grad():
                 images = self._over(self._sample(noise, index))
             scores = self.look(images, index)
-            self._keep(noise, scores["score"])
+            if self._pool is not None:
+                self._pool.keep(noise, scores["score"])
             match = 1 - scores["score"]
             yield Step(index, match.sum(), {"match": match}), scores
-
-    def _proposal(self, index: int) -> Tensor:
-        if self.sampler is None:
-            raise RuntimeError("a coder alone draws no samples")
-        fresh = self.sampler.noise(index)
-        pool, scores = self._pool, self._scores
-        if self.plan.method != "particles" or pool is None or scores is None or index < self.plan.pool:
-            return fresh
-        # A move that leaves noise normal: less and less of it is fresh.
-        far = 1 - (1 - _NEAR) * (index - self.plan.pool) / max(1, self.plan.steps - self.plan.pool)
-        chosen = []
-        for number, item in enumerate(self.items):
-            ranked = scores[number].argsort(descending=True)
-            rng = generator(item.seed, index, _MOVES)
-            # The better a particle, the more often it moves.
-            place = int(min(torch.rand(2, generator=rng).tolist()) * len(ranked))
-            chosen.append(pool[number, ranked[place]])
-        return (1 - far**2) ** 0.5 * torch.stack(chosen) + far * fresh
-
-    def _keep(self, noise: Tensor, score: PerItem) -> None:
-        if self.plan.method != "particles":
-            return
-        if self._pool is None or self._scores is None:
-            self._pool, self._scores = noise[:, None], score[:, None]
-        elif self._pool.shape[1] < self.plan.pool:
-            self._pool = torch.cat([self._pool, noise[:, None]], 1)
-            self._scores = torch.cat([self._scores, score[:, None]], 1)
-        else:
-            for number, value in enumerate(score.tolist()):
-                worst = int(self._scores[number].argmin())
-                if value > float(self._scores[number, worst]):
-                    self._pool[number, worst], self._scores[number, worst] = noise[number], value
 
     @torch.no_grad()
     def pictures(self) -> Images:
@@ -358,8 +304,7 @@ class Generating:
                 scores[f"{role} percentile"] = rank
         scores["best step"] = best.step
         if self.plan.method in ("noise", "chain") and self.param is not None:
-            learned = next(self.param.parameters()).detach()
-            scores["whiteness of last"] = diffusion.whiteness(learned, rng=generator(self.plan.seed, _ORDERS)).cpu()
+            scores["whiteness of last"] = whiteness_of(self.plan, self.param).cpu()
         files.save(run.folder / "before.png", files.sheet(self.before, labels) if len(labels) > 1 else self.before)
         both = torch.stack([self.before.cpu(), best.images.cpu()], 1).flatten(0, 1)
         names = [name for label in labels for name in (f"{label}: before", f"{label}: after")]
@@ -379,7 +324,8 @@ class Generating:
         return {
             "param": {} if self.param is None else self.param.state_dict(),
             "optimizer": {} if self.optimizer is None else self.optimizer.state_dict(),
-            "pool": self._pool, "scores": self._scores, "seen": self._seen, "best": dict(vars(self.best)),
+            "pool": {} if self._pool is None else self._pool.state(), "seen": self._seen,
+            "best": dict(vars(self.best)),
         }  # fmt: skip
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -387,21 +333,8 @@ class Generating:
         if self.param is not None and self.optimizer is not None:
             self.param.load_state_dict(state["param"])
             self.optimizer.load_state_dict(state["optimizer"])
-        self._pool, self._scores, best = state["pool"], state["scores"], state["best"]
+        if self._pool is not None:
+            self._pool.load_state(state["pool"])
+        best = state["best"]
         self._seen = None if state["seen"] is None else state["seen"].to(self.device)
         self.best = Best(best["images"].to(self.device), best["score"], best["step"], {})
-
-
-def _shortened(gradient: Tensor, longest: float) -> Tensor:
-    """The gradient, no item's part of it longer than `longest`."""
-    length = gradient.flatten(1).norm(dim=1).view(-1, *[1] * (gradient.ndim - 1))
-    return gradient * (longest / length.clamp_min(1e-12)).clamp(max=1)
-
-
-def _lowest(noise: Tensor) -> float:
-    """The norm prior where it is lowest, so that its term tells how far away that is."""
-    free = noise[0].numel() - 1
-    return float(free / 2 - free * torch.tensor(float(free)).log() / 2)
-
-
-__all__ = ["CHAINED", "Generating"]

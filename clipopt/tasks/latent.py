@@ -17,7 +17,7 @@ from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import parse_size, require_positive, resolve_device
 from clipopt.tasks.editing import Edit, Editing
 from clipopt.tasks.generating import Generating
-from clipopt.tasks.methods import GRADIENT, Method, Quest, settle
+from clipopt.tasks.methods import Method, Quest, settle
 from clipopt.tasks.presets import check_guides
 from clipopt.tasks.prompts import parse_prompt, with_negatives
 from clipopt.tasks.quests import expected_files, forecast, in_words
@@ -77,7 +77,7 @@ class Latent:
     guidance: float | None = None
     """Scale of the generator's classifier-free guidance. By default as suits the generator."""
     lr: float | None = None
-    """Learning rate: of --method noise in hundredths of the noise's length, for a gradient at its longest (--clip 1)."""
+    """Learning rate: of --method noise how far a gradient of length 1 moves it, in hundredths of its own length."""
     clip: float | None = None
     """Longest gradient of a picture; 0 is any."""
     norm: float | None = None
@@ -267,6 +267,3 @@ def _from_config(config: Mapping[str, Any], folder: Path) -> Latent:
         return Latent(**{**config, **texts, **paths})
     except (TypeError, KeyError) as error:
         raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error
-
-
-__all__ = ["GRADIENT", "Latent"]

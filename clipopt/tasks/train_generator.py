@@ -119,7 +119,9 @@ class TrainGenerator:
         )
         self._run(denoiser, out)
         coder.average.register_to_config(scaling_factor=scale)
-        pipe = generator.pipeline(coder.average.cpu(), denoiser.average.cpu(), scorer.towers.text.cpu(), scorer.towers.config)
+        pipe = generator.pipeline(
+            coder.average.cpu(), denoiser.average.cpu(), scorer.towers.text.cpu(), scorer.towers.config
+        )
         facts = generator.FACTS | {"seed": recipe.seed, "world": recipe.world, "scorer": scorer.fingerprint}
         generator.save(out / "generator", pipe, facts)
         if self.pictures is None:
@@ -191,5 +193,3 @@ def _read_settings(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
     if settings.get("task") != "train generator" or not {*names} <= settings.keys():
         raise ValueError(f"{folder} holds no training of the generator: {path} was written by something else")
     return settings
-
-

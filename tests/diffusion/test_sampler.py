@@ -183,9 +183,7 @@ def test_a_start_from_a_picture_keeps_more_of_it_the_less_is_denoised(sd: Any):
     picture = torch.rand(1, 3, 16, 16, generator=generator(2))
     clean = made.coder.encode(picture).repeat(2, 1, 1, 1)
     kept = made.coder.decode(clean)
-    far = [
-        float((diffusion.Noise(made, given=clean, strength=s)() - kept).abs().mean().detach()) for s in (0.125, 1.0)
-    ]
+    far = [float((diffusion.Noise(made, given=clean, strength=s)() - kept).abs().mean().detach()) for s in (0.125, 1.0)]
     assert far[0] < 0.7 * far[1]
 
 

@@ -98,9 +98,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
 
 
 @pytest.mark.parametrize("method", ["noise", "latent", "guided", "best-of-n"])
-def test_outside_of_the_mask_the_picture_stays_to_the_bit(
-    method: str, pipeline: str, towers: list[str], here: Path
-):
+def test_outside_of_the_mask_the_picture_stays_to_the_bit(method: str, pipeline: str, towers: list[str], here: Path):
     picture = (torch.rand(1, 3, 16, 16, generator=generator(0)) * 255).round() / 255
     mask = torch.zeros(1, 3, 16, 16)
     mask[..., 8:] = 1
