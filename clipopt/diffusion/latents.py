@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from clipopt.diffusion.chain import Chain, stacked
@@ -52,7 +52,7 @@ class Latents(nn.Module):
             shape = (height // coder.factor, width // coder.factor)
             start = torch.stack([_random(coder, shape, each, std) for each in rng])
         self.latents = nn.Parameter(start.contiguous())
-        self.register_buffer("start", start.clone(), persistent=False)
+        self.register_buffer("start", start.clone())
 
     def forward(self) -> Images:
         """The pictures, (items, 3, height, width), values in [0, 1]."""
@@ -61,6 +61,13 @@ class Latents(nn.Module):
     def drift(self) -> Tensor:
         """Mean squared distance of each item's latents to where they started: a penalty for VQGAN+CLIP."""
         return (self.latents - self.get_buffer("start")).square().flatten(1).mean(1)
+
+    @torch.no_grad()
+    def restart(self, latents: Float[Tensor, "b _ _ _"], items: Bool[Tensor, " b"]) -> None:
+        """Begin some of the items at other latents."""
+        start = self.get_buffer("start")
+        start[items] = latents.to(start)[items]
+        self.latents[items] = start[items]
 
     @torch.no_grad()
     def clamp(self) -> None:

@@ -50,8 +50,8 @@ class Recipe:
     """All settings of one training."""
 
     stages: tuple[Stage, Stage] = (
-        Stage("coder", 1200, 32, 1e-3, 10.0),
-        Stage("denoiser", 2600, 64, 1e-3, 20.0),
+        Stage("coder", 620, 32, 1e-3, 10.0),
+        Stage("denoiser", 1950, 64, 1e-3, 20.0),
     )
     seed: int = 3
     world: int = 5
@@ -267,7 +267,7 @@ class DenoiserTrainer(Trainer):
         ids[torch.rand(count, generator=rng) < 0.1] = PAD
         # One time in each of as many strata as there are pictures: less noise in the gradient.
         strata = (torch.randperm(count, generator=rng) + torch.rand(count, generator=rng)) / count
-        times = (_often(strata) * TIMESTEPS).long().clamp(max=TIMESTEPS - 1)
+        times = (strata * TIMESTEPS).long().clamp(max=TIMESTEPS - 1)
         noise = torch.randn(x.shape, generator=rng)
         alpha = self.kept[times].sqrt()[:, None, None, None]
         sigma = (1 - self.kept[times]).sqrt()[:, None, None, None]
@@ -279,9 +279,3 @@ class DenoiserTrainer(Trainer):
             velocity = self.model(noisy, at, said).sample.float()
         error = (velocity - (alpha * noise - sigma * x)).square().mean((1, 2, 3))
         return error.mean(), {"late": float(error[at >= TIMESTEPS // 2].mean().detach())}
-
-
-def _often(share: Tensor) -> Tensor:
-    """Evenly spread numbers in 0 to 1 to times, most of them where shapes are decided: few steps use no others."""
-    early, middle = share / 0.12 * 0.25, 0.25 + (share - 0.12) / 0.8 * 0.67
-    return torch.where(share < 0.12, early, torch.where(share < 0.92, middle, share))

@@ -20,7 +20,7 @@ from clipopt.scorers import Scorer, load_scorer
 from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.evaluate import by_group
 from clipopt.tasks.generating import Generating
-from clipopt.tasks.methods import Method, Quest, settle
+from clipopt.tasks.methods import Method, Quest, settle, suited
 from clipopt.tasks.sight import Item
 from clipopt.types import Images
 
@@ -49,7 +49,7 @@ class EvaluateLatent:
     """What to measure."""
     generator: str = EMBEDDED
     """Who draws; see `clipopt latent --help`."""
-    method: Method = "noise"
+    method: Method | None = None
     """As in `clipopt latent`, and so are the options below."""
     scorer: str = "embedded"
     """Who guides and chooses."""
@@ -100,8 +100,8 @@ class EvaluateLatent:
         check_out(self.out, overwrite=self.overwrite)
         device = resolve_device(self.device)
         names = ("steps", "sample_steps", "guidance", "lr", "clip", "norm", "white", "crops", "tries", "scale")
-        given = {name: getattr(self, name) for name in names}
-        plan = replace(settle(self.method, self.generator, facts_of(self.generator), given), seed=self.seed)
+        given, facts = {name: getattr(self, name) for name in names}, facts_of(self.generator)
+        plan = replace(settle(self.method or suited(facts), self.generator, facts, given), seed=self.seed)
         pipe = load_pipeline(self.generator, device=str(device))
         scorer, judge = (load_scorer(name, device=str(device)) for name in (self.scorer, self.judge))
         return lambda: self._measure(plan, pipe, scorer, judge, device)

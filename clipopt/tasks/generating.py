@@ -15,7 +15,7 @@ from clipopt.record import Run
 from clipopt.scorers import Scorer, target
 from clipopt.tasks.best import Best
 from clipopt.tasks.editing import Edit, fit, soften
-from clipopt.tasks.learning import optimizer_for, penalties, whiteness_of
+from clipopt.tasks.learning import optimizer_for, penalties, set_rate, whiteness_of
 from clipopt.tasks.methods import GRADIENT, Quest
 from clipopt.tasks.particles import Pool
 from clipopt.tasks.planner import halving
@@ -112,7 +112,9 @@ class Generating:
             with torch.no_grad():
                 init = self.sampler(self.sampler.noise())
         if init is None:
-            height, width = self.plan.size or (256, 256)
+            given = (256, 256) if self.edit.init is None else (self.edit.init.shape[-2], self.edit.init.shape[-1])
+            factor = self.coder.factor
+            height, width = self.plan.size or (max(factor, side // factor * factor) for side in given)
             param = diffusion.Latents(self.coder, height, width, rng=rng)
         else:
             param = diffusion.Latents(self.coder, init.shape[-2], init.shape[-1], rng=rng, init=init)
@@ -215,9 +217,11 @@ class Generating:
         if self.plan.method not in GRADIENT or self.optimizer is None:
             yield from self._search(start)
             return
-        if start == 0 and self.plan.method == "noise" and self.plan.tries > 1:
+        if start == 0 and self.plan.method != "chain" and self._given is None:
             self._choose()
+        set_rate(self.plan, self.optimizer, start)
         for step in optimize(self.loss, self.optimizer, steps=self.plan.steps, seed=self.plan.seed, start=start):
+            set_rate(self.plan, self.optimizer, step.index + 1)
             if isinstance(self.param, diffusion.Latents):
                 self.param.clamp()
             # What the step saw are the pictures before it: to look at them costs no sample.
@@ -228,17 +232,21 @@ class Generating:
 
     def _choose(self) -> None:
         """Begin at the best of several samples, each item at its own."""
-        if not isinstance(self.param, diffusion.Noise):
+        if self.sampler is None or self.param is None:
             return
-        noise, top = self.param.noise.data, self.best.score.clone()
+        top = self.best.score.clone()
         for number in range(1, self.plan.tries):
-            other = self._drawer().noise(number)
+            noise = self.sampler.noise(number)
             with torch.no_grad():
-                images = self._over(self._sample(other))
+                images = self._over(self._sample(noise))
             scores = self._score(images)
             self.best.update(images, scores, 0, self.param)
             better = scores > top
-            noise[better], top[better] = other.to(noise)[better], scores[better]
+            top[better] = scores[better]
+            if isinstance(self.param, diffusion.Latents):
+                self.param.restart(self.coder.encode(images), better)
+            elif isinstance(self.param, diffusion.Noise):
+                self.param.noise.data[better] = noise.to(self.param.noise)[better]
 
     def _search(self, start: int) -> Iterator[tuple[Step, dict[str, PerItem]]]:
         """Samples one after another, from fresh noise, or by the particle search from the best noises so far."""

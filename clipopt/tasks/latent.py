@@ -17,7 +17,7 @@ from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import parse_size, require_positive, resolve_device
 from clipopt.tasks.editing import Edit, Editing
 from clipopt.tasks.generating import Generating
-from clipopt.tasks.methods import Method, Quest, settle
+from clipopt.tasks.methods import Method, Quest, settle, suited
 from clipopt.tasks.presets import check_guides
 from clipopt.tasks.prompts import parse_prompt, with_negatives
 from clipopt.tasks.quests import expected_files, forecast, in_words
@@ -59,8 +59,8 @@ class Latent:
     generator: str = EMBEDDED
     """Who draws: "embedded", a pipeline of diffusers by its folder or its id on the Hugging Face hub; for --method
     latent also the folder of an AutoencoderKL or VQModel alone."""
-    method: Method = "noise"
-    """What is learned or drawn, see above."""
+    method: Method | None = None
+    """What is learned or drawn, see above. By default latent for the embedded generator, noise for others."""
     scorer: tuple[str, ...] = ()
     """Who guides; see `clipopt image --help`. Also scorers of preference, such as yuvalkirstain/PickScore_v1 or
     open_clip:ViT-H-14/HPS_v2.1_compressed.pt. Given several times, they guide together."""
@@ -89,7 +89,7 @@ class Latent:
     crops: int | None = None
     """Random views of each picture in each step; 0: the picture as it is. By default as suits the generator."""
     tries: int | None = None
-    """Samples of each picture, of which --method noise improves the one that the scorer likes best."""
+    """Samples of each picture, of which --method noise and latent improve the one that the scorer likes best."""
     scale: float | None = None
     """How strongly --method guided guides."""
     repeats: int | None = None
@@ -185,11 +185,11 @@ class Latent:
         edit, _ = editing.load()
         facts = facts_of(self.generator)
         given = {name: getattr(self, name) for name in _CHOSEN}
-        plan = settle(self.method, self.generator, facts, given)
+        plan = settle(self.method or suited(facts), self.generator, facts, given)
         size = None if self.size is None else parse_size(self.size)[::-1]
         plan = dataclasses.replace(plan, size=size, seed=self.seed, weights=self.scorer_weight)
         device = resolve_device(self.device)
-        pipe = self._generator(str(device))
+        pipe = self._generator(plan.method, str(device))
         scorers = [load_scorer(name, device=str(device)) for name in names]
         judge = None if self.judge == "none" else load_scorer(self.judge, device=str(device))
         texts = [text for prompt in prompts for text in prompt]
@@ -211,9 +211,9 @@ class Latent:
         editing.check_shapes(edit, (making.before.shape[-2], making.before.shape[-1]))
         return making, fingerprints | editing.fingerprints()
 
-    def _generator(self, device: str) -> Any:
+    def _generator(self, method: Method, device: str) -> Any:
         """The pipeline, or the coder alone where that is all there is, or all that is needed."""
-        if self.method == "latent":
+        if method == "latent":
             try:
                 return load_pipeline(self.generator, device=device, dtype=self.dtype)
             except ValueError:
@@ -251,7 +251,7 @@ class Latent:
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = making.plan
         folder = Path(self.generator).expanduser()
-        settings |= {"scorer": self.scorer or ("embedded",), "device": str(making.device)}
+        settings |= {"method": plan.method, "scorer": self.scorer or ("embedded",), "device": str(making.device)}
         settings |= {"generator": str(folder.absolute()) if folder.is_dir() else self.generator}
         settings |= {name: path and path.absolute() for name, path in (("init", self.init), ("mask", self.mask))}
         unused = {"strength"} if self.init is None else set()

@@ -1,5 +1,6 @@
 """How noise and latents are learned by `clipopt latent`: the optimizer of each method, and what keeps noise noise."""
 
+import math
 from functools import partial
 
 import torch
@@ -24,6 +25,13 @@ def optimizer_for(plan: Quest, param: nn.Module) -> torch.optim.Optimizer:
     if plan.method == "chain":
         return torch.optim.AdamW(learned, lr=plan.lr, weight_decay=0.0)
     return torch.optim.Adam(learned, lr=plan.lr)
+
+
+def set_rate(plan: Quest, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """The learning rate of a step: of latents it falls to zero along a cosine, of noise it stays, as published."""
+    if plan.method == "latent":
+        for group in optimizer.param_groups:
+            group["lr"] = plan.lr * (0.5 + 0.5 * math.cos(math.pi * step / plan.steps))
 
 
 def penalties(plan: Quest, param: nn.Module, step: int) -> dict[str, PerItem]:
