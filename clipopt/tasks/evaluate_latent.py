@@ -220,7 +220,7 @@ def _write(
     files.write_text(out / "pictures.jsonl", "\n".join(lines) + "\n")
     for name, each in images.items():
         files.save(out / f"{name.replace(' ', '-')}.png", files.sheet(each, labels[name], columns=12, cell=128))
-    columns, rows, named = 12, [], []
+    columns, rows, named = min(12, len(asked)), [], []
     for start in range(0, len(asked), columns):
         for name, each in images.items():
             some = each[start : start + columns]

@@ -68,7 +68,7 @@ PUBLISHED: dict[Method, dict[str, Any]] = {
 
 EMBEDDED: dict[Method, dict[str, Any]] = {
     "noise": {"steps": 30, "lr": 6.0, "clip": 0.1, "norm": 0.01, "crops": 2, "tries": 4, "sample_steps": 4},
-    "latent": {"steps": 50, "lr": 0.1, "clip": 0.0, "norm": 0.0, "crops": 3, "tries": 4},
+    "latent": {"steps": 40, "lr": 0.1, "clip": 0.0, "norm": 0.0, "crops": 3, "tries": 4},
     "chain": {"steps": 30, "lr": 0.05, "clip": 1.0, "norm": 0.0, "white": 1e-3, "crops": 2, "sample_steps": 4},
     "guided": {"steps": 4, "scale": 0.2, "repeats": 2, "sample_steps": 12, "crops": 2},
     "best-of-n": {"steps": 60},

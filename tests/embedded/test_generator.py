@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from importlib.resources import as_file, files
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from clipopt.cli import main
 from clipopt.embedded import generator, generator_training
 from clipopt.embedded.generator_training import CoderTrainer, Recipe, Stage
 from clipopt.scorers import load_scorer
+from clipopt.tasks.generating import Generating
+from clipopt.tasks.methods import settle
+from clipopt.tasks.sight import Item
 
 SMALL = Recipe(stages=(Stage("coder", 3, 4, 1e-3, 10.0), Stage("denoiser", 3, 4, 1e-3, 20.0)), pictures=12)
 
@@ -98,3 +102,19 @@ def test_bad_input_is_told_in_one_line(here, arguments, said, capsys):
     assert main(["train", "generator", *arguments]) == 2
     assert said in capsys.readouterr().err
     assert not list(here.iterdir())
+
+
+def test_the_generator_in_the_package_is_small_and_optimization_improves_what_it_draws():
+    folder = files("clipopt").joinpath("embedded/weights/generator")
+    with as_file(folder) as path:
+        assert sum(each.stat().st_size for each in path.rglob("*") if each.is_file()) < 20e6
+    asked = ["a red rectangle", "three yellow stars"]
+    scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
+    plan = settle("latent", "embedded", diffusion.load.facts_of("embedded"), {"steps": 8, "crops": 2, "tries": 1})
+    items = [Item({text: 1.0}, 0, text) for text in asked]
+    making = Generating(plan, items, asked, [scorer], diffusion.load_pipeline("embedded"), judge=judge)
+    assert making.before.shape == (2, 3, 96, 96)
+    for _ in making.draw():
+        pass
+    for role, least in (("score", 0.1), ("judge", 0.0)):
+        assert float((making._score(making.best.images, role) - making._score(making.before, role)).mean()) > least
