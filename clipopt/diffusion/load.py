@@ -37,10 +37,11 @@ def load_pipeline(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Any
             "alone (AutoencoderKL, VQModel) works with --method latent only"
         )
     name = json.loads((folder / "model_index.json").read_text("utf-8")).get("_class_name", "")
-    if not hasattr(diffusers, name):
-        raise ValueError(f"{spec} needs diffusers' {name!r}, which diffusers {diffusers.__version__} does not have")
-    without = {"safety_checker": None} if "safety_checker" in _expected(getattr(diffusers, name)) else {}
     with _silent():
+        kind = getattr(diffusers, name, None)
+        if kind is None:
+            raise ValueError(f"{spec} needs diffusers' {name!r}, which diffusers {diffusers.__version__} does not have")
+        without = {"safety_checker": None} if "safety_checker" in _expected(kind) else {}
         try:
             pipe = diffusers.DiffusionPipeline.from_pretrained(
                 folder, torch_dtype=_dtype(dtype, device), local_files_only=True, **without
@@ -70,16 +71,16 @@ def load_coder(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Any:
         folder = parts[0]
     config = folder / "config.json"
     name = json.loads(config.read_text("utf-8")).get("_class_name") if config.is_file() else None
-    if name is None or not hasattr(getattr(diffusers, name, None), "decode"):
+    with _silent():
+        kind: Any = None if name is None else getattr(diffusers, name, None)
+    if not hasattr(kind, "decode"):
         raise ValueError(
             f"{spec} holds no coder of pictures: expected the config.json of a diffusers AutoencoderKL, VQModel or "
             f"another with encode and decode, got {name or 'none'}"
         )
     with _silent():
         try:
-            coder = getattr(diffusers, name).from_pretrained(
-                folder, torch_dtype=_dtype(dtype, device), local_files_only=True
-            )
+            coder = kind.from_pretrained(folder, torch_dtype=_dtype(dtype, device), local_files_only=True)
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(f"cannot load the coder {spec}: {_line(error)}") from error
     return coder.requires_grad_(False).eval().to(device)
