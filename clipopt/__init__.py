@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipopt import augment, losses, params
+    from clipopt import augment, diffusion, losses, params
     from clipopt.ensemble import Ensemble
     from clipopt.files import save
     from clipopt.meshes import load_mesh, save_mesh
@@ -32,6 +32,7 @@ __all__ = [
     "Step",
     "Target",
     "augment",
+    "diffusion",
     "generator",
     "load_mesh",
     "load_scorer",

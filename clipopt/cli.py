@@ -20,6 +20,7 @@ Make and choose pictures, solid things and motion with a frozen image-text score
 
 commands:
   image    make a picture from text:  clipopt image "a red apple on a blue background"
+  latent   make a picture with a generator:  clipopt latent "a cat on a green background"
   mesh     make a solid thing from text:  clipopt mesh "a red mushroom"
   motion   make a figure move:  clipopt motion "a person raises both arms, then squats"
   story    make a film along prompts:  clipopt story "a red apple" "a green tree"
@@ -30,7 +31,7 @@ commands:
   search   find pictures:  clipopt search photos.index "a red apple"
   classify say which of some labels pictures have
   adapt    teach a scorer labels of your own from a few pictures
-  train    train the embedded scorers or the judge again
+  train    train the embedded scorers, the judge or the generator again
   eval     measure a task on its fixed suite of prompts
 
 `clipopt COMMAND --help` teaches a command, `clipopt --version` names the version.
@@ -87,6 +88,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.image import Image
 
             return _settings(Image, command, arguments)
+        case "latent":
+            from clipopt.tasks.latent import Latent
+
+            return _settings(Latent, command, arguments)
         case "mesh":
             from clipopt.tasks.mesh import Solid
 
@@ -131,6 +136,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.train_motion import TrainMotion
 
             return _settings(TrainMotion, command, arguments)
+        case "train" if arguments[:1] == ["generator"]:
+            from clipopt.tasks.train_generator import TrainGenerator
+
+            return _settings(TrainGenerator, command, arguments)
         case "train":
             from clipopt.tasks.train import Train
 
@@ -143,6 +152,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.evaluate_motion import EvaluateMotion
 
             return _settings(EvaluateMotion, command, arguments)
+        case "eval" if arguments[:1] == ["latent"]:
+            from clipopt.tasks.evaluate_latent import EvaluateLatent
+
+            return _settings(EvaluateLatent, command, arguments)
         case "eval":
             from clipopt.tasks.evaluate import Evaluate
 

@@ -12,7 +12,8 @@ from clipopt import cli
 from clipopt.cli import main
 
 COMMANDS = (
-    "image", "mesh", "motion", "story", "caption", "rank", "score", "index", "search", "classify", "adapt", "train",
+    "image", "latent", "mesh", "motion", "story", "caption", "rank", "score", "index", "search", "classify", "adapt",
+    "train",
     "eval",
 )  # fmt: skip
 

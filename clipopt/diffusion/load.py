@@ -1,0 +1,200 @@
+"""One name, one generator: diffusers pipelines and coders from the package, a folder or the Hugging Face hub."""
+
+import hashlib
+import json
+import re
+import warnings
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+EMBEDDED = "embedded"
+"""The name of the generator that comes with the package."""
+_CODERS = ("vae", "vqvae", "movq", "vqmodel")
+
+
+def load_pipeline(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Any:
+    """The diffusers pipeline that `spec` names, frozen and ready on `device`.
+
+    Args:
+        spec: "embedded", the folder of a pipeline (with a model_index.json), or its id on the Hugging Face hub, such
+            as "stabilityai/sd-turbo".
+        device: A torch device, such as "cpu" or "cuda".
+        dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on GPUs that have it, else float16, and float32
+            on CPUs.
+
+    Raises:
+        ValueError: If `spec` names nothing, or what it names is missing, incomplete or not supported.
+    """
+    import diffusers
+
+    folder = _folder(spec)
+    if not (folder / "model_index.json").is_file():
+        raise ValueError(
+            f"{spec} holds no diffusers pipeline: expected a folder with a model_index.json; the folder of a coder "
+            "alone (AutoencoderKL, VQModel) works with --method latent only"
+        )
+    name = json.loads((folder / "model_index.json").read_text("utf-8")).get("_class_name", "")
+    with _silent():
+        kind = getattr(diffusers, name, None)
+        if kind is None:
+            raise ValueError(f"{spec} needs diffusers' {name!r}, which diffusers {diffusers.__version__} does not have")
+        without = {"safety_checker": None} if "safety_checker" in _expected(kind) else {}
+        try:
+            pipe = diffusers.DiffusionPipeline.from_pretrained(
+                folder, torch_dtype=_dtype(dtype, device), local_files_only=True, **without
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+            raise ValueError(f"cannot load the pipeline {spec}: {_line(error)}") from error
+    pipe.set_progress_bar_config(disable=True)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.requires_grad_(False).eval()
+    return pipe.to(device)
+
+
+def load_coder(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Any:
+    """The AutoencoderKL, VQModel or other coder of pictures that `spec` names, or that of the pipeline it names.
+
+    Raises:
+        ValueError: If `spec` names neither.
+    """
+    import diffusers
+
+    folder = _folder(spec)
+    if (folder / "model_index.json").is_file():
+        parts = [folder / name for name in _CODERS if (folder / name / "config.json").is_file()]
+        if not parts:
+            raise ValueError(f"the pipeline {spec} has no coder of pictures: expected one of {', '.join(_CODERS)}")
+        folder = parts[0]
+    config = folder / "config.json"
+    name = json.loads(config.read_text("utf-8")).get("_class_name") if config.is_file() else None
+    with _silent():
+        kind: Any = None if name is None else getattr(diffusers, name, None)
+    if not hasattr(kind, "decode"):
+        raise ValueError(
+            f"{spec} holds no coder of pictures: expected the config.json of a diffusers AutoencoderKL, VQModel or "
+            f"another with encode and decode, got {name or 'none'}"
+        )
+    with _silent():
+        try:
+            coder = kind.from_pretrained(folder, torch_dtype=_dtype(dtype, device), local_files_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ValueError(f"cannot load the coder {spec}: {_line(error)}") from error
+    return coder.requires_grad_(False).eval().to(device)
+
+
+def facts_of(spec: str) -> dict[str, Any]:
+    """What a generator says of itself in the generator.json of its folder; nothing of one that has none."""
+    path = _folder(spec) / "generator.json" if spec == EMBEDDED or Path(spec).expanduser().is_dir() else None
+    facts: dict[str, Any] = json.loads(path.read_text("utf-8")) if path is not None and path.is_file() else {}
+    return facts
+
+
+def fingerprint(spec: str) -> str:
+    """A short hash of a generator's settings and of the beginnings and sizes of its weights."""
+    folder = _folder(spec)
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors", ".bin") and p.is_file()):
+        digest.update(f"{path.relative_to(folder)} {path.stat().st_size}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(2**20))
+    return digest.hexdigest()[:12]
+
+
+def _folder(spec: str) -> Path:
+    if spec == EMBEDDED:
+        with as_file(files("clipopt") / "embedded" / "weights" / "generator") as path:
+            if not (path / "model_index.json").is_file():
+                raise ValueError("this installation lacks the weights of the embedded generator: install clipopt again")
+            return path
+    if Path(spec).expanduser().is_dir():
+        return Path(spec).expanduser()
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", spec) is None:
+        raise ValueError(
+            f"unknown generator {spec!r}: expected embedded, the folder of a diffusers pipeline or coder, or its id on "
+            "the Hugging Face hub such as stabilityai/sd-turbo"
+        )
+    return _from_hub(spec)
+
+
+def _from_hub(spec: str) -> Path:
+    import diffusers
+    from huggingface_hub import constants, get_session, snapshot_download
+
+    try:
+        return Path(diffusers.DiffusionPipeline.download(spec, local_files_only=True))
+    except Exception:  # not here, or no pipeline: in the ways of several libraries
+        try:
+            return Path(snapshot_download(spec, local_files_only=True))
+        except Exception:
+            pass
+    elsewhere = f"run `hf download {spec} --local-dir FOLDER` where there is network and use --generator FOLDER"
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise ConnectionError
+        get_session().head(constants.ENDPOINT, timeout=4.0)
+    except Exception as error:
+        raise ValueError(
+            f"{spec} is not on this machine and {constants.ENDPOINT} does not answer: {elsewhere}, or use --generator "
+            "embedded"
+        ) from error
+    try:
+        try:
+            return Path(diffusers.DiffusionPipeline.download(spec))
+        except OSError:  # no model_index.json: a coder alone
+            return Path(snapshot_download(spec, allow_patterns=["config.json", "*.safetensors"]))
+    except Exception as error:
+        raise ValueError(f"cannot download {spec}: {_line(error)}") from error
+
+
+def _expected(kind: Any) -> set[str]:
+    import inspect
+
+    return set(inspect.signature(kind.__init__).parameters)
+
+
+def _dtype(name: str, device: str) -> torch.dtype:
+    if name == "auto":
+        if torch.device(device).type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise ValueError(f"unknown dtype {name!r}: expected auto, {', '.join(known)}")
+    return known[name]
+
+
+class _silent:
+    """Keeps diffusers and transformers from talking while they load, and leaves them as they were."""
+
+    def __enter__(self) -> None:
+        from diffusers.utils import logging as ours
+        from transformers.utils import logging as theirs
+
+        self.warnings = warnings.catch_warnings()
+        self.warnings.__enter__()
+        warnings.simplefilter("ignore")  # names that change between their versions
+        self.before = [(each, each.get_verbosity()) for each in (ours, theirs)]
+        self.bars = theirs.is_progress_bar_enabled()
+        for each, _ in self.before:
+            each.set_verbosity_error()
+        ours.disable_progress_bar()
+        theirs.disable_progress_bar()
+
+    def __exit__(self, *raised: Any) -> None:
+        from diffusers.utils import logging as ours
+        from transformers.utils import logging as theirs
+
+        self.warnings.__exit__(*raised)
+        for each, verbosity in self.before:
+            each.set_verbosity(verbosity)
+        ours.enable_progress_bar()
+        if self.bars:
+            theirs.enable_progress_bar()
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

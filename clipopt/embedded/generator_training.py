@@ -1,0 +1,281 @@
+"""Training of the embedded generator: first the coder of pictures, then the denoiser of their latents."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from clipopt.embedded.captions import caption, describe
+from clipopt.embedded.generator import SIDE, TIMESTEPS, new_coder, new_denoiser, new_scheduler, text_encoder
+from clipopt.embedded.muon import Muon
+from clipopt.embedded.painters import Painter
+from clipopt.scorers.tower import PAD, TowerScorer
+from clipopt.types import Images, generator
+
+CHUNK = 2_000
+_WORDINGS = 4  # captions kept of every picture
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How one of the two models is trained.
+
+    Attributes:
+        name: "coder" or "denoiser".
+        batches: How many batches it lasts.
+        batch: Pictures, or crops of pictures, of each.
+        lr: Peak learning rate of AdamW after 100 batches of warm-up; it falls to zero over the last part.
+        muon: Learning rate of Muon over that of AdamW.
+        falling: Share of the batches over which the rates fall.
+    """
+
+    name: str
+    batches: int
+    batch: int
+    lr: float
+    muon: float
+    falling: float = 0.35
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of one training."""
+
+    stages: tuple[Stage, Stage] = (
+        Stage("coder", 620, 32, 1e-3, 10.0),
+        Stage("denoiser", 1950, 64, 1e-3, 20.0),
+    )
+    seed: int = 3
+    world: int = 5
+    pictures: int = 60_000
+
+    def shortened(self, factor: float) -> "Recipe":
+        """The same recipe with `factor` times the batches and pictures, at least a few of each."""
+        first, second = (replace(s, batches=max(2, round(s.batches * factor))) for s in self.stages)
+        return replace(self, stages=(first, second), pictures=max(64, round(self.pictures * factor)))
+
+
+def paint(recipe: Recipe, scorer: TowerScorer, folder: Path, side: int = SIDE) -> Iterator[int]:
+    """Paint the recipe's pictures into `folder`, with the words of some captions; yields how many stand there.
+
+    What an earlier call finished is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    painter = Painter(recipe.world, side)
+    for start in range(0, recipe.pictures, CHUNK):
+        count = min(CHUNK, recipe.pictures - start)
+        path = folder / f"{start // CHUNK:04d}-images.npy"
+        if not path.exists():
+            images, texts = [], []
+            for number in range(start, start + count):
+                image, scene = painter.paint(number)
+                images.append(image)
+                rng = Random(f"{recipe.world}/{number}/captions")
+                texts += [caption(describe(scene, rng), rng) for _ in range(_WORDINGS)]
+            ids = scorer.towers.tokenize(texts)
+            ids = F.pad(ids, (0, scorer.towers.config.context - ids.shape[1])).view(count, _WORDINGS, -1)
+            np.save(folder / f"{start // CHUNK:04d}-ids.npy", ids.numpy().astype(np.int16))
+            with path.with_suffix(".part").open("wb") as file:
+                np.save(file, np.stack(images))
+            path.with_suffix(".part").replace(path)
+        yield start + count
+
+
+class Painted:
+    """The painted pictures of a folder, memory mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        paths = sorted(folder.glob("*-images.npy"))
+        if not paths:
+            raise ValueError(f"no painted pictures in {folder}; `clipopt train generator` paints them first")
+        self._images = [np.load(path, mmap_mode="r") for path in paths]
+        self.ids = torch.from_numpy(
+            np.concatenate([np.load(path.with_name(path.name.replace("images", "ids"))) for path in paths])
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def images(self, numbers: Int[Tensor, " b"]) -> Images:
+        """Pictures by number."""
+        rows = np.stack([self._images[n // CHUNK][n % CHUNK] for n in numbers.tolist()])
+        return torch.from_numpy(rows).permute(0, 3, 1, 2).float() / 255
+
+    def crops(self, numbers: Int[Tensor, " b"], side: int, rng: Generator) -> Images:
+        """One square of each picture, `side` pixels wide."""
+        room = self._images[0].shape[1] - side
+        corners = torch.randint(room + 1, (len(numbers), 2), generator=rng).tolist()
+        rows = [
+            self._images[n // CHUNK][n % CHUNK][y : y + side, x : x + side]
+            for n, (y, x) in zip(numbers.tolist(), corners, strict=True)
+        ]
+        return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
+
+
+class Trainer:
+    """The training of one model; `run()` yields after every batch, `state()` resumes it exactly."""
+
+    def __init__(self, stage: Stage, seed: int, model: nn.Module, *, device: str = "cpu", amp: bool = True) -> None:
+        self.stage, self.seed, self.device, self.amp = stage, seed, device, amp
+        self.model: Any = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average: Any = copy.deepcopy(model).requires_grad_(False)
+        mixing = [
+            p for name, p in model.named_parameters() if p.ndim > 1 and not name.startswith(("conv_", "time_emb"))
+            and not any(part in name for part in (".conv_in.", ".conv_out.", "quant_conv", "positional"))
+        ]  # fmt: skip
+        chosen = {id(p) for p in mixing}
+        rest = [p for p in model.parameters() if id(p) not in chosen]
+        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
+            Muon(mixing, lr=0.0, dtype=torch.bfloat16 if amp else torch.float32),
+            torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.98), weight_decay=0),
+        )
+        self.done = 0
+
+    def loss(self, rng: Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a random batch, and figures for the log."""
+        raise NotImplementedError
+
+    def run(self) -> Iterator[dict[str, float]]:
+        """Train to the end of the stage; yields figures after every batch."""
+        while self.done < self.stage.batches:
+            warm = min(1.0, (self.done + 1) / 100)
+            left = (self.stage.batches - self.done) / (self.stage.falling * self.stage.batches)
+            lr = self.stage.lr * warm * min(1.0, left)
+            for optimizer, factor in zip(self.optimizers, (self.stage.muon, 1.0), strict=True):
+                for group in optimizer.param_groups:
+                    group["lr"] = factor * lr
+            loss, figures = self.loss(generator(self.seed, self.done))
+            self.model.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self.done += 1
+            self._track()
+            yield {"loss": float(loss.detach()), **figures}
+
+    @torch.no_grad()
+    def _track(self) -> None:
+        decay = min(0.995, self.done / (self.done + 20))
+        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `resume` needs."""
+        return {
+            "model": self.model.state_dict(), "average": self.average.state_dict(), "done": self.done,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }  # fmt: skip
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.done = state["done"]
+
+
+def _seeded(seed: int, make: Any) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.random.set_rng_state(generator(seed, -1).get_state())
+        return make()
+
+
+class CoderTrainer(Trainer):
+    """Trains the AutoencoderKL on crops: the pixels, what the plain scorer's first stages see, and a small KL term."""
+
+    def __init__(
+        self, recipe: Recipe, painted: Painted, eye: TowerScorer, *, device: str = "cpu", amp: bool = True
+    ) -> None:
+        super().__init__(recipe.stages[0], recipe.seed, _seeded(recipe.seed, new_coder), device=device, amp=amp)
+        self.painted, self.eye = painted, eye
+
+    def loss(self, rng: Generator) -> tuple[Tensor, dict[str, float]]:
+        """L1 of the pixels and of features, and the divergence of the latents from a normal distribution."""
+        numbers = torch.randint(len(self.painted), (self.stage.batch,), generator=rng)
+        x = self.painted.crops(numbers, self.eye.image_size, rng).to(self.device, memory_format=torch.channels_last)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.amp):
+            mean, log_var = self.model.quant_conv(self.model.encoder(2 * x - 1)).float().chunk(2, 1)
+            log_var = log_var.clamp(-20, 10)
+            noise = torch.randn(mean.shape, generator=rng).to(mean)
+            y = self.model.decode(mean + (0.5 * log_var).exp() * noise).sample.float() / 2 + 0.5
+            with torch.no_grad():
+                wanted = self._seen(x)
+            pairs = zip(self._seen(y), wanted, strict=True)
+            features = torch.stack([F.l1_loss(a.float(), b.float()) / b.float().abs().mean() for a, b in pairs]).sum()
+        pixels = F.l1_loss(y, x)
+        divergence = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean()
+        parts = {"pixels": pixels, "features": features, "kl": divergence}
+        figures = {name: float(part.detach()) for name, part in parts.items()}
+        return pixels + 0.03 * features + 5e-4 * divergence, figures
+
+    def _seen(self, images: Images) -> list[Tensor]:
+        tower = self.eye.towers.image
+        x = tower.stem((images - 0.5) * 3)
+        made = []
+        for block in [*tower.body][:2]:
+            x = block(x)
+            made.append(x)
+        return made
+
+
+@torch.no_grad()
+def encode(
+    coder: Any, painted: Painted, *, device: str = "cpu", amp: bool = True
+) -> Iterator[Float[Tensor, "b c h w"]]:
+    """Means of the latents of all pictures, some at a time."""
+    for start in range(0, len(painted), 100):
+        x = painted.images(torch.arange(start, min(start + 100, len(painted))))
+        x = (2 * x - 1).to(device, memory_format=torch.channels_last)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=amp):
+            moments = coder.quant_conv(coder.encoder(x))
+        yield moments.float().chunk(2, 1)[0].contiguous().cpu()
+
+
+class DenoiserTrainer(Trainer):
+    """Trains the UNet2DConditionModel to predict velocities of scaled latents under their captions' words.
+
+    Reference:
+        Salimans and Ho, "Progressive distillation for fast sampling of diffusion models" (ICLR 2022).
+    """
+
+    def __init__(
+        self, recipe: Recipe, latents: Float[Tensor, "n c _ _"], ids: Int[Tensor, "n _ _"], scorer: TowerScorer, *,
+        device: str = "cpu", amp: bool = True,
+    ) -> None:  # fmt: skip
+        made = _seeded(recipe.seed + 1, new_denoiser)
+        super().__init__(recipe.stages[1], recipe.seed + 1, made, device=device, amp=amp)
+        self.latents, self.ids = latents, ids
+        self.reader = text_encoder(scorer.towers.text, scorer.towers.config).to(device)
+        self.kept = new_scheduler().alphas_cumprod
+
+    def loss(self, rng: Generator) -> tuple[Tensor, dict[str, float]]:
+        """The squared error of the velocity at random times; a tenth of the captions is left out."""
+        count = self.stage.batch
+        numbers = torch.randint(len(self.latents), (count,), generator=rng)
+        x = self.latents[numbers].float()
+        ids = self.ids[numbers, torch.randint(self.ids.shape[1], (count,), generator=rng)].long()
+        ids[torch.rand(count, generator=rng) < 0.1] = PAD
+        # One time in each of as many strata as there are pictures: less noise in the gradient.
+        strata = (torch.randperm(count, generator=rng) + torch.rand(count, generator=rng)) / count
+        times = (strata * TIMESTEPS).long().clamp(max=TIMESTEPS - 1)
+        noise = torch.randn(x.shape, generator=rng)
+        alpha = self.kept[times].sqrt()[:, None, None, None]
+        sigma = (1 - self.kept[times]).sqrt()[:, None, None, None]
+        x, noise, alpha, sigma, ids, at = (t.to(self.device) for t in (x, noise, alpha, sigma, ids, times))
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.amp):
+            with torch.no_grad():
+                said = self.reader(ids, attention_mask=(ids != PAD).long())[0]
+            noisy = (alpha * x + sigma * noise).contiguous(memory_format=torch.channels_last)
+            velocity = self.model(noisy, at, said).sample.float()
+        error = (velocity - (alpha * noise - sigma * x)).square().mean((1, 2, 3))
+        return error.mean(), {"late": float(error[at >= TIMESTEPS // 2].mean().detach())}
