@@ -67,6 +67,7 @@ class Drawing:
         self._eyes = {"score": scorers} | ({} if judge is None else {"judge": [judge]})
         self._chunk, self._look_chunk = min(CHUNK, plan.crops * len(items)), HELD_OUT_VIEWS
         self._starts = [0] * len(items)
+        self._samples: Images | None = None
         self.enter(0)
 
     def enter(self, stage: int, step: int = 0) -> None:
@@ -79,6 +80,8 @@ class Drawing:
         if stage:
             with torch.no_grad():
                 init = enlarge(self.image(), canvas, init)
+        elif init is None:
+            init = self._samples
         rng = [
             generator(item.seed, *([START, n] if n else [])) for item, n in zip(self.items, self._starts, strict=True)
         ]
@@ -171,8 +174,11 @@ class Drawing:
             FloatingPointError: a term, a gradient or a picture is not finite; names the step.
             MemoryError: there is no memory even for one view at a time.
         """
-        if start == 0 and self.plan.tries > 1 and self.edit.init is None:
-            self._choose_starts()
+        if start == 0 and self.edit.init is None:
+            if self.plan.begin == "samples":
+                self._begin_at_samples()
+            elif self.plan.tries > 1:
+                self._choose_starts()
         for stage, (first, last) in enumerate(self.plan.spans()):
             if stage < self.stage:
                 continue
@@ -181,6 +187,15 @@ class Drawing:
             for step in self.steps(max(start, first), last):
                 done = step.index + 1
                 yield step, self.look(done) if done % self.look_every == 0 or done == self.plan.steps else {}
+
+    def _begin_at_samples(self) -> None:
+        """Begin at what the generator in the package makes of the words, the best of some samples."""
+        from clipopt.tasks.samples import best_samples
+
+        with torch.no_grad():
+            otherwise = self.image()
+        self._samples = best_samples(self.items, self.plan.tries, otherwise, self._score, self.device)
+        self.enter(0)
 
     def _choose_starts(self) -> None:
         """Begin several times, and stand again at the start that the scorers soon liked best, each item at its own.

@@ -68,6 +68,8 @@ class Evaluate:
     """As in `clipopt image`."""
     text_off: float | None = None
     """As in `clipopt image`."""
+    begin: Literal["noise", "samples"] | None = None
+    """As in `clipopt image`."""
     tries: int | None = None
     """As in `clipopt image`."""
     low_first: float = Plan.low_first

@@ -31,9 +31,10 @@ _SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet
 class Image:
     """Make pictures from text.
 
-    A picture starts as grey noise. A frozen scorer says how well random crops of it fit the words, and its
-    gradient says what to change; after a hundred steps or so there is a picture. A second scorer, the judge, looks
-    on: it is never in the loss, so its score tells whether there is something to see or the scorer was fooled.
+    A picture starts as grey noise, or as a rough sample. A frozen scorer says how well random crops of it fit the
+    words, and its gradient says what to change; after a hundred steps or so there is a picture. A second scorer, the
+    judge, looks on: it is never in the loss, so its score tells whether there is something to see or the scorer was
+    fooled.
 
         clipopt image "a red apple on a blue background"
         clipopt image "a blue star" "a green tree" --seeds 2        four pictures in one batch
@@ -90,9 +91,12 @@ class Image:
     stages: int | None = None
     """Resolutions to go through, small ones first, each twice the one before; the last is --size. By default as many
     as let a large picture start at 512 pixels or below, so that its size costs time and memory in a few steps only."""
+    begin: Literal["noise", "samples"] | None = None
+    """What a picture begins as without --init: grey noise, or the best of --tries rough samples of the small generator
+    in the package, where it knows all words. By default samples with the embedded scorer and a pyramid, else noise."""
     tries: int | None = None
-    """Starts of each picture, of which the one that the scorer likes best after a fifth of the steps is drawn: things
-    then seldom end at the border. By default 4 with the embedded scorer, else 1; with --init there is one."""
+    """Starts of each picture: of noise, the one that the scorer likes best after a fifth of the steps is drawn; of
+    samples, the best one. By default 4 with the embedded scorer, else 1; with --init there is one."""
     low_first: float = Plan.low_first
     """Part of the run in which the resolutions of --param pyramid open one after another, coarse ones first; 0.5 is
     much, 0 lets all learn from the start."""

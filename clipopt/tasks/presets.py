@@ -11,7 +11,7 @@ from clipopt.tasks.sight import Cutouts
 
 Kind = Literal["robust", "plain"]
 
-SETTLED = ("param", "steps", "lr", "crops", "smooth", "cutouts", "text_off", "tries")
+SETTLED = ("param", "steps", "lr", "crops", "smooth", "cutouts", "text_off", "begin", "tries")
 """The settings that are found for a scorer where they are not given."""
 MARKS = ("fare", "tecoa", "clipag", "robust", "advers")
 """What the names of robust models have in them."""
@@ -27,6 +27,7 @@ class Preset:
         smooth: Weight of the total variation.
         cutouts: Which views.
         text_off: How much lettering repels.
+        begin: What items begin as; samples only where a pyramid is learned.
         tries: Starts of each item, of which the best is drawn.
     """
 
@@ -35,10 +36,11 @@ class Preset:
     smooth: float = 0.5
     cutouts: Cutouts = "crops"
     text_off: float = 0.0
+    begin: Literal["noise", "samples"] = "noise"
     tries: int = 1
 
 
-SMALL: dict[Kind, Preset] = {"robust": Preset("pyramid", 6, tries=4), "plain": Preset("fourier", 8)}
+SMALL: dict[Kind, Preset] = {"robust": Preset("pyramid", 6, begin="samples", tries=4), "plain": Preset("fourier", 8)}
 """For the scorers in the package and those of `clipopt train`: measured."""
 REAL: dict[Kind, Preset] = {
     "robust": Preset("pixels", 32),
@@ -82,6 +84,8 @@ def settle(spec: str, kind: Literal["auto"] | Kind, given: Mapping[str, Any]) ->
     """
     preset = (SMALL if is_small(spec) else REAL)[kind_of(spec) if kind == "auto" else kind]
     settled = vars(preset) | {name: value for name, value in given.items() if value is not None}
+    if given.get("begin") is None and settled["param"] != "pyramid":
+        settled["begin"] = "noise"
     steps, lr = SUITS[settled["param"]]
     settled = {"steps": steps, "lr": lr} | settled
     require_positive(steps=settled["steps"], lr=settled["lr"], crops=settled["crops"], tries=settled["tries"])

@@ -1,0 +1,70 @@
+"""Pictures that begin as samples of the generator in the package."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from clipopt.cli import main
+from clipopt.scorers import load_scorer
+from clipopt.tasks.drawing import Drawing, Item
+from clipopt.tasks.editing import Edit
+from clipopt.tasks.planner import Plan
+from clipopt.tasks.samples import best_samples
+
+CIRCLE, UNKNOWN = Item({"a red circle on a green background": 1.0}, 5, ""), Item({"a zeppelin": 1.0}, 6, "")
+CPU = torch.device("cpu")
+
+
+def grey(count: int, height: int = 40, width: int = 64) -> torch.Tensor:
+    return torch.full((count, 3, height, width), 0.5)
+
+
+def green(images: torch.Tensor) -> torch.Tensor:
+    return images[:, 1].mean((1, 2)) - images[:, 2].mean((1, 2))
+
+
+def test_words_become_rough_pictures_and_unknown_ones_stay():
+    made = best_samples([CIRCLE, UNKNOWN], 1, grey(2), green, CPU)
+    assert made.shape == (2, 3, 40, 64)
+    assert float(made[0, 1].mean() - made[0, 2].mean()) > 0.1  # green for the most part
+    assert torch.equal(made[1], grey(1)[0])
+    assert torch.equal(made[0, :, :, 0], made[0, :, :, 12])  # the square's border goes on to the sides
+
+
+def test_the_best_is_taken_and_no_neighbour_matters():
+    alone = best_samples([CIRCLE], 1, grey(1), green, CPU)
+    three = best_samples([UNKNOWN, CIRCLE], 3, grey(2), green, CPU)
+    assert green(three)[1] >= green(alone)[0]
+    assert torch.equal(best_samples([CIRCLE], 3, grey(1), green, CPU)[0], three[1])
+    other = best_samples([Item(CIRCLE.prompt, 9, "")], 1, grey(1), green, CPU)
+    assert not torch.equal(other, alone)
+
+
+def test_a_drawing_begins_there_unless_it_is_given_a_picture():
+    scorer = load_scorer("embedded")
+    plan = Plan(40, 40, steps=2, crops=2, begin="samples", tries=1)
+    made = Drawing(plan, [CIRCLE], scorer)
+    assert (made.pictures() - 0.5).abs().mean() < 0.1
+    next(made.draw())
+    assert green(made.pictures()) > 0.1
+    again = Drawing(plan, [CIRCLE], scorer)
+    next(again.draw())
+    assert torch.equal(again.pictures(), made.pictures())
+    on = Drawing(plan, [CIRCLE], scorer)
+    on.load_state(made.state())
+    for each in (on, made):
+        list(each.steps(1, 2))
+    assert torch.equal(on.pictures(), made.pictures())
+    given = Drawing(plan, [CIRCLE], scorer, edit=Edit(init=grey(1, 40, 40)))
+    next(given.draw())
+    assert abs(green(given.pictures())) < 0.1
+
+
+def test_on_the_command_line(here: Path):
+    quick = ["--size", "48", "--crops", "2", "--judge", "none", "--quiet", "--steps", "6"]
+    assert main(["image", "a red circle", *quick, "--out", "whole"]) == 0
+    assert json.loads((here / "whole" / "config.json").read_text())["begin"] == "samples"
+    assert main(["image", "a red circle", *quick, "--begin", "noise", "--out", "noise"]) == 0
+    same = (here / "whole" / "result.png").read_bytes() == (here / "noise" / "result.png").read_bytes()
+    assert not same
