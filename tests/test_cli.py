@@ -38,7 +38,7 @@ def test_every_command_teaches(command: str, capsys: pytest.CaptureFixture):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_is_off_until_it_is_given(command: str):
     needed = {"score": ["a.json", "b"], "index": ["."], "search": ["i"], "adapt": ["."]}
-    needed |= {"train": ["scorer"], "eval": ["image"]}
+    needed |= {"train": ["scorer"], "eval": ["image"], "motion": ["a person walks"]}
     off = cli._parse(command, needed.get(command, []))
     flags = [field.name for field in dataclasses.fields(off) if field.type is bool]
     assert flags

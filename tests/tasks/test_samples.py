@@ -1,5 +1,6 @@
 """Pictures that begin as samples of the generator in the package."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_a_drawing_begins_there_unless_it_is_given_a_picture():
     next(again.draw())
     assert torch.equal(again.pictures(), made.pictures())
     on = Drawing(plan, [CIRCLE], scorer)
-    on.load_state(made.state())
+    on.load_state(copy.deepcopy(made.state()))
     for each in (on, made):
         list(each.steps(1, 2))
     assert torch.equal(on.pictures(), made.pictures())
@@ -64,7 +65,7 @@ def test_a_drawing_begins_there_unless_it_is_given_a_picture():
 def test_on_the_command_line(here: Path):
     quick = ["--size", "48", "--crops", "2", "--judge", "none", "--quiet", "--steps", "6"]
     assert main(["image", "a red circle", *quick, "--out", "whole"]) == 0
-    assert json.loads((here / "whole" / "config.json").read_text())["begin"] == "samples"
+    assert json.loads((here / "whole" / "config.json").read_text())["config"]["begin"] == "samples"
     assert main(["image", "a red circle", *quick, "--begin", "noise", "--out", "noise"]) == 0
     same = (here / "whole" / "result.png").read_bytes() == (here / "noise" / "result.png").read_bytes()
     assert not same
