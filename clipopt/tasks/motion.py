@@ -61,8 +61,8 @@ class MotionTask:
     """Motions that the search looks at, for each part."""
     steps: int = Plan.steps
     """Steps of the refinement by gradients; 0 leaves what the search found."""
-    travel: bool = Plan.travel
-    """Let the figure go where its feet carry it. --no-travel keeps it in its place."""
+    in_place: bool = False
+    """Keep the figure where it is; without, it goes where its feet carry it."""
     lock: int = Plan.lock
     """Steps that lock the feet to the ground; 0 leaves them."""
     seed: int = Plan.seed
@@ -128,8 +128,8 @@ class MotionTask:
         if self.loop and len(phases) > 1:
             raise ValueError(f"--loop takes one part, got {len(phases)}: {'; '.join(phases)}")
         plan = Plan(
-            seconds=self.seconds, fps=self.fps, loop=self.loop, tries=self.tries, steps=self.steps, travel=self.travel,
-            lock=self.lock, seed=self.seed, bank=self.bank,
+            seconds=self.seconds, fps=self.fps, loop=self.loop, tries=self.tries, steps=self.steps,
+            travel=not self.in_place, lock=self.lock, seed=self.seed, bank=self.bank,
         )  # fmt: skip
         return plan, phases
 

@@ -71,7 +71,7 @@ def test_makes_every_file_and_the_same_again(films, tmp_path, capsys):
 
 def test_a_loop_closes(films, tmp_path):
     assert (
-        main(["motion", "a person walking", *films, *SHORT, "--loop", "--no-travel", "--lock", "0", "--out", "a"]) == 0
+        main(["motion", "a person walking", *films, *SHORT, "--loop", "--in-place", "--lock", "0", "--out", "a"]) == 0
     )
     angles = np.load(tmp_path / "a/result.npz")["angles"]
     steps = np.linalg.norm(np.diff(np.concatenate([angles, angles[:1]]), axis=0), axis=1)
