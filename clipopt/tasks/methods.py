@@ -74,7 +74,7 @@ EMBEDDED: dict[Method, dict[str, Any]] = {
     "best-of-n": {"steps": 60},
     "particles": {"steps": 60},
 }
-"""For the generator in the package: measured."""
+"""For the generator in the package. Measured on the suite: latent, and on a part of it noise; the others are not."""
 
 _FEW = {"turbo": (1, 0.0), "schnell": (4, 0.0), "sprint": (2, None), "lightning": (4, 0.0), "lcm": (4, 1.0),
         "hyper": (1, 0.0), "dmd": (1, 0.0), "flash": (4, 0.0)}  # fmt: skip
