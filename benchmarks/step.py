@@ -76,7 +76,7 @@ def ours(scorer: co.Scorer, crops: int) -> Iterator[object]:
     loss = co.Matching(
         image, scorer, co.target(scorer, PROMPT), augment=views(crops, scorer), penalties={"smooth": smooth}
     )
-    return co.optimize(loss, torch.optim.Adam(image.parameters(), lr=Plan.lr), steps=10**6, seed=0)
+    return co.optimize(loss, torch.optim.Adam(image.parameters(), lr=Plan.lr, fused=True), steps=10**6, seed=0)
 
 
 def floor(scorer: co.Scorer, crops: int) -> Iterator[object]:

@@ -105,10 +105,12 @@ def _total(terms: Mapping[str, Tensor], index: int) -> Tensor:
 
 
 def _check_gradients(parameters: list[Tensor], index: int) -> None:
+    # The sums first: they take one pass and one answer from the device, and hide nothing that is not finite.
+    sums = [parameter.grad.sum() for parameter in parameters if parameter.grad is not None]
+    if not sums or bool(torch.isfinite(torch.stack(sums).sum())):
+        return
     for number, parameter in enumerate(parameters):
-        # The sum first: it takes one pass, and hides nothing that is not finite.
-        slope = parameter.grad
-        if slope is not None and not torch.isfinite(slope.sum()) and not torch.isfinite(slope).all():
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             raise FloatingPointError(
                 f"step {index}: the gradient of parameter {number}, shape {tuple(parameter.shape)}, is not finite "
                 "although every term is; a root or a norm at 0 is the usual cause"

@@ -12,6 +12,7 @@ from clipopt.augment.stage import like
 from clipopt.types import Images
 
 Padding = Literal["reflection", "border", "zeros"]
+_SMALL = 4  # copies of up to so many times the pixels of a view are repeated
 
 
 def turn(angle: Tensor) -> Tensor:
@@ -22,15 +23,17 @@ def turn(angle: Tensor) -> Tensor:
 
 def affine_grid(linear: Tensor, offset: Tensor, size: tuple[int, int]) -> Tensor:
     """Points x -> linear @ x + offset of a picture of `size` (height, width), in [-1, 1] from edge to edge."""
-    theta = torch.cat((linear, offset[:, :, None]), -1)
-    return F.affine_grid(theta, [len(theta), 3, *size], align_corners=False)
+    y, x = ((2 * torch.arange(side) + 1) / side - 1 for side in size)
+    across, down = linear[:, None, None, :, 0], linear[:, None, None, :, 1]
+    return x[:, None] * across + (y[:, None, None] * down + offset[:, None, None])
 
 
 def resample(images: Tensor, grid: Tensor, padding: Padding, levels: Tensor | None = None) -> Tensor:
     """Views of the images at the points `grid`, shape (views, h, w, 2), in [-1, 1] from edge to edge.
 
     A view of level `l` reads a copy of its image that was halved `l` times. Neighbouring views of one image and
-    level are one call of `grid_sample` on one image: the image is not repeated, forward or backward.
+    level are one call of `grid_sample`, which shares its images out among threads. So a copy of about a view's size
+    is repeated for every view; a large one is not, forward or backward.
     """
     per_image = len(grid) // len(images)
     height, width = grid.shape[1:3]
@@ -45,9 +48,14 @@ def resample(images: Tensor, grid: Tensor, padding: Padding, levels: Tensor | No
         first = mine.start
         for level, run in groupby(wanted):
             count = len(list(run))
-            points = grid[first : first + count].reshape(1, count * height, width, 2)
-            view = F.grid_sample(copies[level], points, padding_mode=padding, align_corners=False)
-            views.append(view.view(-1, count, height, width).transpose(0, 1))
+            copy, points = copies[level], grid[first : first + count]
+            if copy[0, 0].numel() <= _SMALL * height * width:
+                copy = copy.expand(count, -1, -1, -1)
+                views.append(F.grid_sample(copy, points, padding_mode=padding, align_corners=False))
+            else:
+                points = points.reshape(1, count * height, width, 2)
+                view = F.grid_sample(copy, points, padding_mode=padding, align_corners=False)
+                views.append(view.view(-1, count, height, width).transpose(0, 1))
             first += count
     return torch.cat(views)
 

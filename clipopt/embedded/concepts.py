@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -107,13 +108,18 @@ def learnt() -> tuple[int, ...]:
     What the world has been given since they were trained is for the next training; until then it enters no prompt,
     caption or bank.
     """
-    from clipopt.scorers.tower import words
-
     known: list[set[str]] = []
     for name in ("scorer", "judge"):
         with files("clipopt.embedded").joinpath(f"weights/{name}.safetensors").open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         known.append(set(json.loads(header["__metadata__"]["clipopt_tower"])["vocabulary"]))
-    read = set.intersection(*known)
+    return named_in(set.intersection(*known))
+
+
+def named_in(vocabulary: Collection[str]) -> tuple[int, ...]:
+    """Numbers of the concepts whose singular and plural are said in these words alone."""
+    from clipopt.scorers.tower import words
+
+    read = {*vocabulary}
     said = ((n, words(f"{c.noun} {c.plural or ''}")) for n, c in enumerate(concepts()))
     return tuple(n for n, names in said if read.issuperset(names))

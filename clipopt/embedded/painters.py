@@ -6,6 +6,7 @@ flat and drawn here; things come from a colour emoji font, which is needed to tr
 
 import math
 import re
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
@@ -222,11 +223,19 @@ class _What(NamedTuple):
 
 
 class Painter:
-    """Draws picture `index` of the world `seed`, and says what it shows."""
+    """Draws picture `index` of the world `seed`, and says what it shows.
 
-    def __init__(self, seed: int, side: int = 64) -> None:
+    Args:
+        side: Height and width of a picture in pixels.
+        drawn: Numbers of the things that it may show; by default all.
+        solids: Whether a thing may be shown as a solid.
+    """
+
+    def __init__(self, seed: int, side: int = 64, drawn: Sequence[int] | None = None, *, solids: bool = True) -> None:
         self.seed = seed
         self.side = side
+        self.drawn = range(len(things())) if drawn is None else drawn
+        self.solids = solid_sprites().numbers if solids else frozenset()
         self._y, self._x = np.mgrid[0:side, 0:side].astype(np.float32) / (side - 1) - 0.5
 
     def paint(self, index: int) -> tuple[NDArray[np.uint8], Scene]:
@@ -246,9 +255,9 @@ class Painter:
         if rng.random() < shapes:
             colour, number = rng.choice(COLOUR_NAMES), len(things()) + rng.randrange(len(SHAPES))
             return _What(number, colour, self._colour(colour, rng), sprites()[number])
-        number = rng.randrange(len(things()))
+        number = rng.choice(self.drawn)
         sprite = sprites()[number]
-        if number in solid_sprites().numbers and (not concepts()[number].emoji or rng.random() < _SOLID):
+        if number in self.solids and (not concepts()[number].emoji or rng.random() < _SOLID):
             view = rng.randrange(VIEWS)
             if rng.random() < _BARE:
                 bare = Sprite(solid_sprites().picture(number, view, COLOURS["gray"]), own_colour=False)

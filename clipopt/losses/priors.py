@@ -1,10 +1,11 @@
 """Priors on pictures and penalties for what they should not be, un-reduced over the batch; all are minimised."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from clipopt.types import Images, PerItem
@@ -25,11 +26,35 @@ def total_variation(images: Images) -> PerItem:
     Reference:
         Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal algorithms" (1992).
     """
-    down = F.pad(images.diff(dim=-2), (0, 0, 0, 1))
-    right = F.pad(images.diff(dim=-1), (0, 1, 0, 0))
-    squares = down.square() + right.square()
-    # Several times faster than vector_norm over two stacked images, and as flat at 0.
-    return _root(squares).flatten(1).mean(dim=1)
+    variation: Tensor = _Variation.apply(images)  # type: ignore[no-untyped-call]
+    return variation
+
+
+class _Variation(torch.autograd.Function):
+    """The mean over all places, written out: autograd's own slope of it takes twice as long, and runs in every step."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor) -> Tensor:
+        down, right = images.diff(dim=-2), images.diff(dim=-1)
+        lengths = torch.full_like(images, _TINY)
+        lengths[..., :-1, :].addcmul_(down, down)
+        lengths[..., :-1].addcmul_(right, right)
+        lengths.sqrt_()
+        ctx.save_for_backward(down, right, lengths)
+        return lengths.flatten(1).mean(dim=1) - _TINY**0.5
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weight: Tensor) -> Tensor:
+        down, right, lengths = ctx.saved_tensors
+        share = (weight / lengths[0].numel())[:, None, None, None] / lengths
+        down, right = down * share[..., :-1, :], right * share[..., :-1]
+        slope = torch.zeros_like(lengths)
+        slope[..., 1:, :] += down
+        slope[..., :-1, :] -= down
+        slope[..., 1:] += right
+        slope[..., :-1] -= right
+        return slope
 
 
 def l2(images: Images, reference: Images) -> PerItem:

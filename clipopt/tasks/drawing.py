@@ -88,7 +88,7 @@ class Drawing:
         self.stage = stage
         colours = parse_palette(plan.palette)
         self.image: nn.Module = make(plan.param, canvas, rng=rng, init=init, colours=colours).to(self.device)
-        self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr)
+        self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr, fused=True)
         self._given = None if given is None else given.to(self.device)
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
         self._changes = None if mask is None else soften(mask, round(edit.feather * min(size)))
