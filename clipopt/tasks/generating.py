@@ -169,9 +169,13 @@ class Generating:
             return self._match(self._over(self.coder.decode(latents)), 1000 * draw + next(calls), some)["match"]
 
         fresh = sampler.fresh(self._noise.shape, some, draw)
+        if plan.rule == "universal":
+            guide = diffusion.universal(energy, forward=plan.scale, backward=plan.backward)
+        else:
+            guide = diffusion.free_dom(energy, scale=plan.scale, window=(0.0, 0.8))
         often = plan.repeats
         return diffusion.Chain(
-            sampler.pipe.scheduler, fresh=fresh, guide=diffusion.free_dom(energy, scale=plan.scale, window=(0.0, 0.8)),
+            sampler.pipe.scheduler, fresh=fresh, guide=guide,
             repeats=(lambda progress: often if 0.2 <= progress < 0.7 else 1) if often > 1 else None,
             strength=plan.strength if self._clean is not None else 1.0, guidance=sampler.guidance,
         )  # fmt: skip

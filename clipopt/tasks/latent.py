@@ -17,7 +17,7 @@ from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import parse_size, require_positive, resolve_device
 from clipopt.tasks.editing import Edit, Editing
 from clipopt.tasks.generating import Generating
-from clipopt.tasks.methods import Method, Quest, settle, suited
+from clipopt.tasks.methods import Method, Quest, Rule, settle, suited
 from clipopt.tasks.presets import check_guides
 from clipopt.tasks.prompts import parse_prompt, with_negatives
 from clipopt.tasks.quests import expected_files, forecast, in_words
@@ -26,7 +26,7 @@ from clipopt.tasks.words import check_words
 
 _SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
 _CHOSEN = ("steps", "sample_steps", "guidance", "lr", "clip", "norm", "white", "drift", "crops", "tries", "strength",
-           "scale", "repeats", "pool")  # fmt: skip
+           "rule", "scale", "backward", "repeats", "pool")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,13 @@ class Latent:
     """Random views of each picture in each step; 0: the picture as it is. By default as suits the generator."""
     tries: int | None = None
     """Samples of each picture, of which --method noise and latent improve the one that the scorer likes best."""
+    rule: Rule | None = None
+    """How --method guided guides. free-dom: at the length of classifier-free guidance. universal: the noise follows the
+    gradient, and the clean latents take --backward steps along it. (default: free-dom)"""
     scale: float | None = None
-    """How strongly --method guided guides."""
+    """How strongly --method guided guides: in lengths of classifier-free guidance, or of the noise with universal."""
+    backward: int | None = None
+    """Steps of the clean latents in each step of --rule universal."""
     repeats: int | None = None
     """How often --method guided takes the steps of its middle."""
     pool: int | None = None

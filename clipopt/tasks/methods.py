@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Method = Literal["noise", "latent", "chain", "guided", "best-of-n", "particles"]
+Rule = Literal["free-dom", "universal"]
 METHODS: tuple[Method, ...] = get_args(Method)
 GRADIENT: tuple[Method, ...] = ("noise", "latent", "chain")
 """The methods that follow a gradient step by step; the others draw samples and keep the best."""
@@ -28,7 +29,9 @@ class Quest:
         crops: Views of a picture in a step; 0: the picture as it is.
         tries: Samples of each item of which the best is optimized, by --method noise.
         strength: Share of the denoising that a start from a picture goes through.
-        scale: How strongly guided sampling is guided.
+        rule: How guided sampling is guided, see `clipopt.diffusion.free_dom` and `universal`.
+        scale: How strongly.
+        backward: Steps that the clean latents take in each step of universal guidance.
         repeats: How often it takes the steps of its middle.
         pool: Noises of an item that the particle search keeps.
         size: Height and width in pixels; None: those of the generator.
@@ -48,7 +51,9 @@ class Quest:
     crops: int = 0
     tries: int = 1
     strength: float | int = 0.6
+    rule: Rule = "free-dom"
     scale: float | int = 0.2
+    backward: int = 0
     repeats: int = 1
     pool: int = 6
     size: tuple[int, int] | None = None
@@ -75,6 +80,9 @@ EMBEDDED: dict[Method, dict[str, Any]] = {
     "particles": {"steps": 60},
 }
 """For the generator in the package. Measured on the suite: latent, and on a part of it noise; the others are not."""
+
+UNIVERSAL: dict[str, Any] = {"scale": 0.5, "backward": 2}
+"""Where the rule is "universal": the noise moves by half its length, and the clean latents take two steps."""
 
 _FEW = {"turbo": (1, 0.0), "schnell": (4, 0.0), "sprint": (2, None), "lightning": (4, 0.0), "lcm": (4, 1.0),
         "hyper": (1, 0.0), "dmd": (1, 0.0), "flash": (4, 0.0)}  # fmt: skip
@@ -109,6 +117,7 @@ def settle(method: Method, spec: str, facts: Mapping[str, Any], given: Mapping[s
     steps, guidance = sampling(spec, facts)
     suits = (EMBEDDED if facts.get("embedded") else PUBLISHED)[method]
     chosen = {"sample_steps": steps, "guidance": guidance} | suits
+    chosen |= UNIVERSAL if given.get("rule") == "universal" else {}
     chosen |= {name: value for name, value in given.items() if value is not None}
     quest = Quest(method=method, **chosen)
     for name in ("steps", "lr", "strength", "tries", "repeats", "pool"):
@@ -116,7 +125,7 @@ def settle(method: Method, spec: str, facts: Mapping[str, Any], given: Mapping[s
             raise ValueError(f"--{name} must be above 0, got {getattr(quest, name)}")
     if quest.sample_steps is not None and quest.sample_steps < 1:
         raise ValueError(f"--sample-steps must be at least 1, got {quest.sample_steps}")
-    for name in ("clip", "norm", "white", "drift", "crops", "scale", "guidance"):
+    for name in ("clip", "norm", "white", "drift", "crops", "scale", "backward", "guidance"):
         value = getattr(quest, name)
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ValueError(f"--{name} must be 0 or more, got {value}")

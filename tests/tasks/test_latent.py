@@ -15,7 +15,7 @@ from clipopt.cli import main
 from clipopt.files import load_image, save
 from clipopt.tasks import generating, recorded
 from clipopt.tasks.latent import Latent
-from clipopt.tasks.methods import EMBEDDED, METHODS, PUBLISHED, settle
+from clipopt.tasks.methods import EMBEDDED, METHODS, PUBLISHED, UNIVERSAL, settle
 from clipopt.types import generator
 
 QUICK = ["--size", "16", "--sample-steps", "2", "--crops", "1", "--guidance", "2", "--quiet", "--device", "cpu"]
@@ -71,6 +71,21 @@ def test_a_seed_repeats_a_run_and_an_item_alone_is_what_it_is_among_others(
     alone, both = summary_of(here / "alone")["scores"], summary_of(here / "one")["scores"]
     assert alone["score before"][0] == pytest.approx(both["score before"][1], abs=1e-4)
     assert alone["score"][0] == pytest.approx(both["score"][1], abs=2e-3)
+
+
+def test_both_rules_of_guidance_guide_each_its_own_way(pipeline: str, towers: list[str], here: Path):
+    asked = ["a red apple", "--method", "guided", "--steps", "1", *QUICK, *towers]
+    made = {}
+    for rule in ("free-dom", "universal"):
+        assert latent(pipeline, *asked, "--rule", rule, "--out", rule) == 0
+        config = json.loads((here / rule / "config.json").read_text())["config"]
+        assert config["rule"] == rule
+        made[rule] = pixels(here / rule / "last.png")
+    assert config["scale"] == UNIVERSAL["scale"]
+    assert config["backward"] == UNIVERSAL["backward"]
+    assert not np.array_equal(*made.values())
+    assert latent(pipeline, *asked, "--rule", "universal", "--backward", "0", "--out", "forward") == 0
+    assert not np.array_equal(pixels(here / "forward" / "last.png"), made["universal"])
 
 
 def pixels(path: Path) -> np.ndarray:
