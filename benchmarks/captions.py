@@ -23,7 +23,7 @@ from clipopt.embedded.painters import Painter
 from clipopt.embedded.suite import interval
 from clipopt.scorers import load_scorer
 from clipopt.scorers.tower import TowerScorer
-from clipopt.tasks.caption import second_stage
+from clipopt.tasks.captioning import second_stage
 from clipopt.tasks.grammar import WorldGrammar
 
 FIRST = 100_000

@@ -27,7 +27,8 @@ from clipopt.scorers.precision import resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, PatchSpec
 from clipopt.scorers.target import Target
 from clipopt.tasks.drawing import views
-from clipopt.tasks.kinds import SUITS, Param, make
+from clipopt.tasks.kinds import SUITS, Param
+from clipopt.tasks.parameters import make
 
 SCORERS = ("embedded", "clip", "siglip", "siglip2-naflex", "chinese-clip")
 HALF = (0.5, 0.5, 0.5)

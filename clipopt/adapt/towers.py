@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from clipopt.adapt.examples import Examples, encode_pictures, starting_shift, unread, zero_shot
+from clipopt.adapt.options import CONTEXT
 from clipopt.optimize import optimize
 from clipopt.scorers import Scorer
 from clipopt.scorers.adapted import read_behind
@@ -18,7 +19,6 @@ from clipopt.scorers.reading import open_text
 from clipopt.types import generator
 
 BATCH = 32
-CONTEXT = "a photo of a"
 
 
 def coop(

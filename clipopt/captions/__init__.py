@@ -5,8 +5,13 @@ captioner = Captioner(scorer, [Beam(encode, Template("a {colour} {thing}", slots
 captioner([picture], count=3)[0][0].text
 """
 
-from clipopt.captions.candidates import Beam, Candidate, Corpus, Generator, Grammar, Template, TextEncoder
-from clipopt.captions.rerank import Caption, Captioner, Weights, encode_views, probabilities
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipopt.captions.candidates import Beam, Candidate, Corpus, Generator, Grammar, Template, TextEncoder
+    from clipopt.captions.rerank import Caption, Captioner, encode_views, probabilities
+    from clipopt.captions.weights import Weights
 
 __all__ = [
     "Beam",
@@ -22,3 +27,17 @@ __all__ = [
     "encode_views",
     "probabilities",
 ]
+
+_HOMES = {
+    "Beam": "candidates", "Candidate": "candidates", "Caption": "rerank", "Captioner": "rerank", "Corpus": "candidates",
+    "Generator": "candidates", "Grammar": "candidates", "Template": "candidates", "TextEncoder": "candidates",
+    "Weights": "weights", "encode_views": "rerank", "probabilities": "rerank",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, read from its module when it is first asked for: a command's help need not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clipopt.captions' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"clipopt.captions.{_HOMES[name]}"), name)
+    return value

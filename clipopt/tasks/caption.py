@@ -1,34 +1,11 @@
 """`clipopt caption` and `clipopt rank`: what does a picture show?"""
 
-import json
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from clipopt.captions import Beam, Captioner, Corpus, Generator, Template, TextEncoder, Weights, encode_views
-from clipopt.captions.models import (
-    ImageTextMatching,
-    LanguageModel,
-    MaskedPolish,
-    SampledCaptions,
-    is_matching_model,
-)
-from clipopt.captions.prompts import PromptSearch
-from clipopt.captions.rerank import Pairs
-from clipopt.scorers import Scorer, load_scorer
-from clipopt.scorers.tower import TowerScorer
-from clipopt.search import Index
-from clipopt.tasks.checks import require_positive, resolve_device
-from clipopt.tasks.choices import Captioned, as_json, check_captions, table, write_captions
-from clipopt.tasks.grammar import WorldGrammar
-from clipopt.tasks.interrupt import graceful_interrupt
-from clipopt.tasks.pictures import find_pictures, read_batches, read_lines
+from clipopt.captions.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -114,151 +91,9 @@ class Caption:
         Raises:
             ValueError: a setting is wrong, in one line.
         """
-        require_positive(
-            top=self.top,
-            nearest=self.nearest,
-            samples=self.samples,
-            temperature=self.temperature,
-            search_steps=self.search_steps,
-        )
-        if self.search < 0:
-            raise ValueError(f"--search must be 0 or more words, got {self.search}")
-        for name in ("prior", "consensus", "likelihood", "second_weight", "diversity"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"--{name.replace('_', '-')} must be a finite number, got {getattr(self, name)}")
-        pictures = find_pictures(self.pictures)
-        if self.out is not None:
-            check_captions(self.out, pictures, overwrite=self.overwrite)
-        captioner = self._captioner()
-        device = resolve_device(self.device)
-        broken: list[Path] = []
-        batches = read_batches(pictures, broken)
-        batch = next(batches)
+        from clipopt.tasks.captioning import prepare
 
-        def work() -> None:
-            from tqdm import tqdm
-
-            done: list[Captioned] = []
-            bar = tqdm(total=len(pictures), unit="picture", disable=self.quiet or len(pictures) == 1, file=sys.stderr)
-            with bar, graceful_interrupt() as interrupted:
-                some: list[Any] | None = batch
-                while some is not None:
-                    best = captioner([picture.to(device) for _, picture in some], self.top)
-                    done += [(found, captions) for (found, _), captions in zip(some, best, strict=True)]
-                    bar.update(len(done) + len(broken) - bar.n)
-                    if interrupted():
-                        break
-                    some = next(batches, None)
-                stopped = interrupted()
-            self._say(done, broken, captioner.scorer)
-            if stopped:
-                raise KeyboardInterrupt
-
-        return work
-
-    def _say(self, done: Sequence[Captioned], broken: Sequence[Path], scorer: Scorer) -> None:
-        if self.out is not None:
-            write_captions(self.out, done)
-        if self.json:
-            result = {"scorer": scorer.name, "fingerprint": scorer.fingerprint, "pictures": as_json(done)}
-            result["broken"] = [str(path) for path in broken]
-            sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
-        else:
-            sys.stdout.write(f"{self.out}\n" if self.out is not None else table(done, self.top))
-        if not done:
-            raise OSError(f"none of the {len(broken)} pictures could be read")
-
-    def _captioner(self) -> Captioner:
-        device = str(resolve_device(self.device))
-        template = self._template()
-        texts = [] if self.texts is None else read_lines(self.texts)
-        scorer = load_scorer(self.scorer, device=device)
-        encode = TextEncoder(scorer)
-        generators: list[Generator] = []
-        if texts:
-            generators.append(Corpus(texts, scorer.encode_text(texts), self.nearest, "list"))
-        if template is not None:
-            generators.append(Beam(encode, template, source="template"))
-        generators += self._models(scorer, device)
-        if not generators:
-            if not _reads_world(scorer):
-                raise ValueError(
-                    f"say where captions for {self.scorer} come from: --texts FILE, --corpus INDEX, --captioner MODEL, "
-                    "--search WORDS, or --template TEXT --slots FILE"
-                )
-            generators.append(Beam(encode, WorldGrammar()))
-        weights = Weights(
-            prior=self.prior,
-            consensus=self.consensus,
-            likelihood=self.likelihood,
-            second=self.second_weight,
-            diversity=self.diversity,
-        )
-        return Captioner(
-            scorer,
-            generators,
-            weights,
-            views=self.views,
-            background=self._background(scorer),
-            language=LanguageModel(self.language, device=device) if self.language is not None else None,
-            second=second_stage(self.second, self.scorer, device),
-            polish=MaskedPolish(self.polish, device=device) if self.polish is not None else None,
-            encode=encode,
-        )
-
-    def _models(self, scorer: Scorer, device: str) -> list[Generator]:
-        """What proposes with a model or an index of its own."""
-        generators: list[Generator] = []
-        if self.corpus is not None:
-            index = Index.open(self.corpus)
-            index.require(scorer)
-            if index.manifest.kind != "texts" or not len(index):
-                raise ValueError(f"{self.corpus} holds {len(index)} {index.manifest.kind}: expected an index of texts")
-            rows = torch.cat(list(index.parts()))
-            generators.append(Corpus([item["text"] for item in index.items()], rows, self.nearest, "corpus"))
-        if self.captioner is not None:
-            generators.append(
-                SampledCaptions(
-                    self.captioner, count=self.samples, temperature=self.temperature, seed=self.seed, device=device
-                )
-            )
-        if self.search:
-            generators.append(PromptSearch(scorer, length=self.search, steps=self.search_steps, seed=self.seed))
-        return generators
-
-    def _template(self) -> Template | None:
-        if (self.template is None) != (self.slots is None):
-            raise ValueError("--template and --slots belong together: give both")
-        if self.template is None or self.slots is None:
-            return None
-        try:
-            slots = json.loads(self.slots.read_text(encoding="utf-8"))
-            right = all(isinstance(v, list) and all(isinstance(s, str) for s in v) for v in slots.values())
-        except (OSError, ValueError, AttributeError) as error:
-            raise ValueError(f"cannot read slots from {self.slots}: {error}") from error
-        if not right:
-            raise ValueError(f'{self.slots} must hold an object such as {{"thing": ["cat", "dog"]}}')
-        return Template(self.template, slots)
-
-    def _background(self, scorer: Scorer) -> Tensor | None:
-        if self.background is None:
-            embedded = _reads_world(scorer)
-            return scorer.encode_text(WorldGrammar().typical()).mean(0) if embedded else None
-        if self.background.is_file():
-            return scorer.encode_text(read_lines(self.background)).mean(0)
-        rows = [
-            encode_views(scorer, [picture for _, picture in batch])[:, 0]
-            for batch in read_batches(find_pictures([self.background]), [])
-            if batch
-        ]
-        if not rows:
-            raise ValueError(f"no picture in {self.background} can be read: expected some for the background")
-        return torch.cat(rows).mean(0)
-
-
-def _reads_world(scorer: Scorer) -> bool:
-    """Whether the sentences of the embedded world are its own; those of its adapters are, too."""
-    return isinstance(getattr(scorer, "base", scorer), TowerScorer)
+        return prepare(self)
 
 
 @dataclass(frozen=True)
@@ -305,18 +140,3 @@ class Rank:
         # All texts compete, so that the probabilities are of all of them.
         prior = 0.0 if self.background is None else self.prior
         return Caption(**{**vars(self), "prior": prior, "nearest": sys.maxsize}).prepare()
-
-
-def second_stage(spec: str, scorer: str, device: str) -> Pairs | None:
-    """What `--second` means beside `--scorer`; None for no second stage."""
-    if spec == "none" or (spec == "auto" and scorer != "embedded"):
-        return None
-    if spec != "auto" and is_matching_model(spec):
-        return ImageTextMatching(spec, device=device)
-    other = load_scorer("embedded-judge" if spec == "auto" else spec, device=device)
-    encode = TextEncoder(other)
-
-    def say(picture: Tensor, texts: Sequence[str]) -> list[float]:
-        return (encode(texts) @ encode_views(other, [picture])[0, 0]).tolist()
-
-    return say

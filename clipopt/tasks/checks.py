@@ -2,8 +2,10 @@
 
 import math
 import os
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 LARGEST_SHARE = 0.8
 """Part of the machine's memory that a run may plan to use."""
@@ -35,12 +37,14 @@ def require_positive(**numbers: int | float) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {number}")
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str) -> "torch.device":
     """The device of that name; "auto" takes the GPU where there is one.
 
     Raises:
         ValueError: there is no such device here.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -52,7 +56,7 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def require_memory(needed: int | float, device: torch.device, what: str) -> None:
+def require_memory(needed: int | float, device: "torch.device", what: str) -> None:
     """Check that `needed` bytes are fewer than the device has.
 
     Raises:
@@ -66,7 +70,9 @@ def require_memory(needed: int | float, device: torch.device, what: str) -> None
         )
 
 
-def _memory(device: torch.device) -> int | None:
+def _memory(device: "torch.device") -> int | None:
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     try:

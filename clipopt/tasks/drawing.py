@@ -17,12 +17,13 @@ from clipopt.params import Pyramid
 from clipopt.record import Run
 from clipopt.scorers import Scorer
 from clipopt.tasks.best import Best
-from clipopt.tasks.editing import Edit, enlarge, extend, fit, meet, soften
-from clipopt.tasks.extras import Penalties
-from clipopt.tasks.kinds import VECTORS, cover, make, over_ground, parse_palette
+from clipopt.tasks.edits import Edit, enlarge, extend, fit, meet, soften
+from clipopt.tasks.kinds import VECTORS, Cutouts
+from clipopt.tasks.parameters import cover, make, over_ground, parse_palette
+from clipopt.tasks.penalties import Penalties
 from clipopt.tasks.planner import Plan, halving
 from clipopt.tasks.recorded import carry_out, ended, status_of
-from clipopt.tasks.sight import HELD_OUT_VIEWS, Cutouts, Item, Mask, Part, Sight, box, resize, seam, views
+from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Mask, Part, Sight, box, resize, seam, views
 from clipopt.types import Images, PerItem, generator
 
 __all__ = ["Drawing", "Item", "Plan", "views"]

@@ -5,20 +5,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from clipopt import files, losses
-from clipopt.likeness import Likeness
-from clipopt.losses import Aesthetic, load_aesthetic
-from clipopt.params.palette import fixed_colours
-from clipopt.scorers import Scorer
-from clipopt.tasks.kinds import parse_palette
-from clipopt.tasks.sight import resize
-from clipopt.types import Images
+if TYPE_CHECKING:
+    from clipopt.scorers import Scorer
+    from clipopt.tasks.penalties import Penalties
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,7 @@ class Extras:
     aesthetic_weight: float = 0.02
     """How much."""
 
-    def load(self, scorer: Scorer, palette: str, *, has_init: bool) -> "Penalties":
+    def load(self, scorer: "Scorer", palette: str, *, has_init: bool) -> "Penalties":
         """Everything that is named here, checked and in memory.
 
         Raises:
@@ -58,6 +49,14 @@ class Extras:
                 raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {value}")
         if self.likeness and not has_init:
             raise ValueError("--likeness speaks of a picture: give it with --init FILE")
+        import torch
+
+        from clipopt import files
+        from clipopt.losses import load_aesthetic
+        from clipopt.params.palette import fixed_colours
+        from clipopt.tasks.parameters import parse_palette
+        from clipopt.tasks.penalties import Penalties
+
         colours = parse_palette(palette) if self.few_colours else None
         if isinstance(colours, int):
             raise ValueError(f"--few-colours needs a --palette by name or of colours, got {palette} to be learned")
@@ -67,7 +66,8 @@ class Extras:
         head = None if self.aesthetic is None else load_aesthetic(self.aesthetic)
         if head is not None:
             with torch.no_grad():
-                head(scorer.encode_image(torch.full((1, 3, 8, 8), 0.5, device=_device(scorer))))
+                device = scorer.encode_text(["a picture"]).device
+                head(scorer.encode_image(torch.full((1, 3, 8, 8), 0.5, device=device)))
         return Penalties(self, scorer, colours, edges, head)
 
     def fingerprints(self) -> dict[str, str]:
@@ -90,55 +90,3 @@ class Extras:
     def from_config(cls, config: Mapping[str, Any]) -> "Extras":
         """The settings that `as_config` wrote."""
         return cls(**{**config, "edges": config["edges"] and Path(config["edges"])})
-
-
-class Penalties:
-    """The terms that `Extras` ask for, of pictures of any size."""
-
-    def __init__(
-        self, extras: Extras, scorer: Scorer, colours: Tensor | None, edges: Images | None, head: Aesthetic | None
-    ) -> None:
-        self.extras, self.scorer = extras, scorer
-        self._colours, self._edges, self._head = colours, edges, head
-        self._size: tuple[int, ...] = ()
-
-    def __call__(self, images: Images, given: Images | None) -> dict[str, Tensor]:
-        """The weighted terms, each of shape (items,); `given` is the picture that they began as."""
-        e, terms = self.extras, {}
-        if images.shape[-2:] != self._size:
-            self._enter(images, given)
-        if e.symmetry:
-            terms["symmetry"] = e.symmetry * losses.symmetry(images)
-        if e.saturation:
-            terms["saturation"] = -e.saturation * losses.saturation(images)
-        if e.border:
-            terms["border"] = e.border * losses.border(images)
-        if self._colours is not None:
-            terms["few colours"] = e.few_colours * losses.palette(images, self._colours)
-        if self._edges is not None:
-            terms["edges"] = e.edge_weight * losses.edges(_shrink(images, self._seen), self._map)
-        if self._likeness is not None:
-            terms["likeness"] = e.likeness * self._likeness(images)
-        if self._head is not None:
-            terms["aesthetic"] = e.aesthetic_weight * self._head.penalty(self.scorer.encode_image(images))
-        return terms
-
-    def _enter(self, images: Images, given: Images | None) -> None:
-        """Make what has the resolution of the pictures."""
-        size = (images.shape[-2], images.shape[-1])
-        self._size = size
-        if self._edges is not None:
-            # As coarse as the scorer sees: at full size, grain is the cheapest outline.
-            zoom = min(1.0, self.scorer.image_size / min(size))
-            self._seen = (max(1, round(zoom * size[0])), max(1, round(zoom * size[1])))
-            self._map = losses.edge_strength(_shrink(resize(self._edges, size).to(images), self._seen))
-        asked = self.extras.likeness and given is not None
-        self._likeness = Likeness(self.scorer, given.to(images)) if asked and given is not None else None
-
-
-def _shrink(images: Images, size: tuple[int, int]) -> Images:
-    return F.interpolate(images, size, mode="bilinear", antialias=True)
-
-
-def _device(scorer: Scorer) -> torch.device:
-    return scorer.encode_text(["a picture"]).device

@@ -14,7 +14,7 @@ from clipopt.optimize import Step, optimize
 from clipopt.record import Run
 from clipopt.scorers import Scorer, target
 from clipopt.tasks.best import Best
-from clipopt.tasks.editing import Edit, fit, soften
+from clipopt.tasks.edits import Edit, fit, soften
 from clipopt.tasks.learning import optimizer_for, penalties, set_rate, whiteness_of
 from clipopt.tasks.methods import GRADIENT, Quest
 from clipopt.tasks.particles import Pool

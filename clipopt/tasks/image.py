@@ -7,22 +7,20 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
-
-from clipopt.record import Run, check_out
-from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import parse_size, require_memory, require_positive, resolve_device
-from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.editing import Editing
 from clipopt.tasks.extras import Extras
-from clipopt.tasks.kinds import ANY_SIZE, GRIDS, VECTORS, Param, parse_palette
+from clipopt.tasks.kinds import ANY_SIZE, GRIDS, VECTORS, Cutouts, Param
 from clipopt.tasks.planner import Plan, expected_files, forecast, in_words, memory_needed, stages_of
 from clipopt.tasks.presets import SETTLED, check_guides, kind_of, settle
 from clipopt.tasks.prompts import parse_prompt, with_negatives
-from clipopt.tasks.sight import Cutouts
 from clipopt.tasks.words import check_words
+
+if TYPE_CHECKING:
+    from clipopt.record import Run
+    from clipopt.tasks.drawing import Drawing
 
 _SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
 
@@ -141,6 +139,8 @@ class Image:
         if self.resume is not None:
             return self._prepare_resume(self.resume)
         drawing, fingerprints = self._load()
+        from clipopt.record import Run, check_out
+
         check_out(self.out, overwrite=self.overwrite)
         if self.dry_run:
             return lambda: self._say_plan(drawing, fingerprints)
@@ -155,6 +155,8 @@ class Image:
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
+        from clipopt.record import Run
+
         kept = ("resume", "device", "dry_run", "json", "quiet", "editing", "extras")
         groups = ((self, Image(())), (self.editing, Editing()), (self.extras, Extras()))
         for given, default in groups:
@@ -175,9 +177,14 @@ class Image:
             return lambda: settings._say_plan(drawing, fingerprints, run)
         return lambda: settings._draw(drawing, run)
 
-    def _load(self) -> tuple[Drawing, dict[str, str]]:
+    def _load(self) -> "tuple[Drawing, dict[str, str]]":
         """Everything that the settings name, checked and in memory, with the fingerprints of what was read."""
         prompts = self._prompts()
+        from torch import Tensor
+
+        from clipopt.scorers import load_scorer
+        from clipopt.tasks.drawing import Drawing, Item
+
         edit, pictures = self.editing.load()
         plan = self._plan(None if edit.init is None else (edit.init.shape[-1], edit.init.shape[-2]))
         self.editing.check_shapes(edit, (plan.height, plan.width))
@@ -205,6 +212,8 @@ class Image:
 
     def _plan(self, given: tuple[int, int] | None) -> Plan:
         """The plan; `given` are width and height of the picture to start from."""
+        from clipopt.tasks.parameters import parse_palette
+
         width, height = given or (Plan.width, Plan.height)
         if self.size is not None:
             width, height = parse_size(self.size)
@@ -253,7 +262,7 @@ class Image:
             raise ValueError("--was and the prompt are the same text: say what --init shows, and what it shall become")
         return [with_negatives(prompt, self.negative) for prompt in prompts]
 
-    def _draw(self, drawing: Drawing, run: Run) -> None:
+    def _draw(self, drawing: "Drawing", run: "Run") -> None:
         try:
             summary = drawing.run(run, quiet=self.quiet)
         except KeyboardInterrupt:
@@ -262,7 +271,7 @@ class Image:
             raise
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n" if self.json else f"{run.folder}\n")
 
-    def _say_plan(self, drawing: Drawing, fingerprints: Mapping[str, str], run: Run | None = None) -> None:
+    def _say_plan(self, drawing: "Drawing", fingerprints: Mapping[str, str], run: "Run | None" = None) -> None:
         folder = str(self.out or "outputs/image/<time>-<prompt>") if run is None else str(run.folder)
         plan = {
             "items": [item.label for item in drawing.items],
@@ -289,7 +298,7 @@ class Image:
         parts += [f"like {path.name}" for path in self.editing.image_prompt]
         return ", ".join(parts) + (f", seed {self.seed + number}" if self.seeds > 1 else "")
 
-    def _settings(self, drawing: Drawing) -> dict[str, Any]:
+    def _settings(self, drawing: "Drawing") -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = drawing.plan

@@ -7,22 +7,18 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from clipopt.diffusion.load import EMBEDDED, facts_of, fingerprint, load_coder, load_pipeline
-from clipopt.record import Run, check_out
-from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import parse_size, require_positive, resolve_device
-from clipopt.tasks.editing import Edit, Editing
-from clipopt.tasks.generating import Generating
+from clipopt.tasks.editing import Editing
 from clipopt.tasks.methods import Method, Quest, Rule, settle, suited
 from clipopt.tasks.presets import check_guides
 from clipopt.tasks.prompts import parse_prompt, with_negatives
-from clipopt.tasks.quests import expected_files, forecast, in_words
-from clipopt.tasks.sight import Item
 from clipopt.tasks.words import check_words
+
+if TYPE_CHECKING:
+    from clipopt.record import Run
+    from clipopt.tasks.generating import Generating
 
 _SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
 _CHOSEN = ("steps", "sample_steps", "guidance", "lr", "clip", "norm", "white", "drift", "crops", "tries", "strength",
@@ -56,7 +52,7 @@ class Latent:
     prompts: tuple[str, ...]
     """What to show; each prompt makes its own picture. Plain text to the letter, unless it starts with a brace: then
     it is a JSON object of text to weight; the generator is told what has a positive weight."""
-    generator: str = EMBEDDED
+    generator: str = "embedded"
     """Who draws: "embedded", a pipeline of diffusers by its folder or its id on the Hugging Face hub; for --method
     latent also the folder of an AutoencoderKL or VQModel alone."""
     method: Method | None = None
@@ -105,7 +101,7 @@ class Latent:
     """A picture to start from: encoded, and for all methods but latent given noise again, see --strength."""
     mask: Path | None = None
     """A picture whose white part says where --init may change. All else stays as it is, to the bit."""
-    feather: float = Edit.feather
+    feather: float = Editing.feather
     """Width of the soft edge inside the mask, as a fraction of the picture's shorter side."""
     strength: float | None = None
     """Share of the denoising that --init goes through, above 0 to 1: more changes more."""
@@ -143,6 +139,8 @@ class Latent:
         if self.resume is not None:
             return self._prepare_resume(self.resume)
         making, fingerprints = self._load()
+        from clipopt.record import Run, check_out
+
         check_out(self.out, overwrite=self.overwrite)
         if self.dry_run:
             return lambda: self._say_plan(making, fingerprints)
@@ -157,6 +155,8 @@ class Latent:
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
+        from clipopt.record import Run
+
         kept = ("resume", "device", "dry_run", "json", "quiet")
         default = Latent(())
         for name, value in vars(self).items():
@@ -176,7 +176,7 @@ class Latent:
             return lambda: settings._say_plan(making, fingerprints, run)
         return lambda: settings._make(making, run)
 
-    def _load(self) -> tuple[Generating, dict[str, str]]:
+    def _load(self) -> "tuple[Generating, dict[str, str]]":
         """Everything that the settings name, checked and in memory, with the fingerprints of what was read."""
         if not self.prompts:
             raise ValueError('say what to show, for example: clipopt latent "a cat on a green background"')
@@ -186,6 +186,13 @@ class Latent:
         check_guides(names, self.scorer_weight, ())
         if self.strength is not None and self.init is None:
             raise ValueError("--strength speaks of a picture: give it with --init FILE")
+        from torch import Tensor
+
+        from clipopt.diffusion.load import facts_of, fingerprint
+        from clipopt.scorers import load_scorer
+        from clipopt.tasks.generating import Generating
+        from clipopt.tasks.sight import Item
+
         editing = Editing(init=self.init, mask=self.mask, feather=self.feather)
         edit, _ = editing.load()
         facts = facts_of(self.generator)
@@ -218,6 +225,8 @@ class Latent:
 
     def _generator(self, method: Method, device: str) -> Any:
         """The pipeline, or the coder alone where that is all there is, or all that is needed."""
+        from clipopt.diffusion.load import load_coder, load_pipeline
+
         if method == "latent":
             try:
                 return load_pipeline(self.generator, device=device, dtype=self.dtype)
@@ -225,7 +234,7 @@ class Latent:
                 return load_coder(self.generator, device=device, dtype=self.dtype)
         return load_pipeline(self.generator, device=device, dtype=self.dtype)
 
-    def _make(self, making: Generating, run: Run) -> None:
+    def _make(self, making: "Generating", run: "Run") -> None:
         try:
             summary = making.run(run, quiet=self.quiet)
         except KeyboardInterrupt:
@@ -234,7 +243,9 @@ class Latent:
             raise
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n" if self.json else f"{run.folder}\n")
 
-    def _say_plan(self, making: Generating, fingerprints: Mapping[str, str], run: Run | None = None) -> None:
+    def _say_plan(self, making: "Generating", fingerprints: Mapping[str, str], run: "Run | None" = None) -> None:
+        from clipopt.tasks.quests import expected_files, forecast, in_words
+
         folder = str(self.out or "outputs/latent/<time>-<prompt>") if run is None else str(run.folder)
         plan = {
             "items": [item.label for item in making.items],
@@ -251,7 +262,7 @@ class Latent:
         parts = [text if weight == 1 else f"{text} ({weight:g})" for text, weight in prompt.items()]
         return ", ".join(parts) + (f", seed {self.seed + number}" if self.seeds > 1 else "")
 
-    def _settings(self, making: Generating) -> dict[str, Any]:
+    def _settings(self, making: "Generating") -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = making.plan

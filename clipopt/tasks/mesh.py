@@ -9,24 +9,19 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from clipopt import meshes
-from clipopt.geometry.mesh import Mesh
-from clipopt.record import Run, check_out
-from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import require_memory, require_positive, resolve_device
-from clipopt.tasks.modelling import FACES, FREE, MODES, RATES, Look, Mode, Modelling, Shape, forecast, memory_needed
+from clipopt.tasks.modelling import MODES, RATES, Look, Mode, Modelling, Shape, forecast, memory_needed, staged
 from clipopt.tasks.planner import in_words
 from clipopt.tasks.prompts import parse_prompt, with_negatives
-from clipopt.tasks.sculpting import Sculpting
-from clipopt.tasks.sides import worded
-from clipopt.tasks.sight import Item
-from clipopt.tasks.solids import expected_files
 from clipopt.tasks.staging import Staging
 from clipopt.tasks.words import check_words
+
+if TYPE_CHECKING:
+    from clipopt.geometry.mesh import Mesh
+    from clipopt.record import Run
+    from clipopt.tasks.sculpting import Sculpting
 
 _SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
 
@@ -120,6 +115,8 @@ class Solid:
         if self.resume is not None:
             return self._prepare_resume(self.resume)
         sculpting, fingerprints, changes = self._load()
+        from clipopt.record import Run, check_out
+
         check_out(self.out, overwrite=self.overwrite)
         if self.dry_run:
             return lambda: self._say_plan(sculpting, fingerprints, changes)
@@ -134,6 +131,8 @@ class Solid:
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
+        from clipopt.record import Run
+
         kept = ("resume", "device", "dry_run", "json", "quiet", "staging")
         for given, default in ((self, Solid(())), (self.staging, Staging())):
             for name, value in vars(given).items():
@@ -153,7 +152,7 @@ class Solid:
             return lambda: settings._say_plan(sculpting, fingerprints, changes, run)
         return lambda: settings._sculpt(sculpting, run, changes)
 
-    def _load(self) -> tuple[Sculpting, dict[str, str], list[str]]:
+    def _load(self) -> "tuple[Sculpting, dict[str, str], list[str]]":
         """Everything that the settings name, checked and in memory, with fingerprints and what the mesh needed."""
         if not self.prompts:
             raise ValueError('say what to make, for example: clipopt mesh "a red mushroom"')
@@ -161,6 +160,14 @@ class Solid:
         if any(self.was in prompt for prompt in prompts):
             raise ValueError("--was and the prompt are the same text: say what --mesh shows, and what it shall become")
         require_positive(seeds=self.seeds, lr_color=self.lr_color)
+        from torch import Tensor
+
+        from clipopt import meshes
+        from clipopt.scorers import load_scorer
+        from clipopt.tasks.sculpting import Sculpting
+        from clipopt.tasks.sides import worded
+        from clipopt.tasks.sight import Item
+
         given, changes = self._start()
         plan = self._plan(given)
         start = meshes.primitive(self.mesh, plan.faces[0]) if given is None else given
@@ -191,23 +198,25 @@ class Solid:
         )
         return sculpting, fingerprints, changes
 
-    def _start(self) -> tuple[Mesh | None, list[str]]:
+    def _start(self) -> "tuple[Mesh | None, list[str]]":
         """The mesh of a file, and what was changed of it; None for a simple shape."""
+        from clipopt import meshes
+
         if self.mesh in meshes.PRIMITIVES:
             return None, []
         if not Path(self.mesh).exists():
             known = ", ".join(meshes.PRIMITIVES)
             raise ValueError(f"--mesh must be {known}, or a file (GLB, OBJ, PLY, STL); there is no file {self.mesh}")
         start, changes = meshes.load_mesh(self.mesh)
-        look = self.look or MODES[self.mode or "deform"].look
+        look = self.look or MODES[self.mode or "deform"]().look
         if start.texture is not None and (look == "vertex" or self.remesh or self.faces):
             return meshes.with_vertex_colors(start), [*changes, "its texture became colours of its vertices"]
         return start, changes
 
-    def _plan(self, given: Mesh | None) -> Modelling:
+    def _plan(self, given: "Mesh | None") -> Modelling:
         """The plan, before the scorers are known; `given` is the mesh of a file."""
         mode = self.mode or ("generate" if given is None else "deform")
-        preset = MODES[mode]
+        preset = MODES[mode]()
         named = ("shape", "look", "steps", "laplacian", "normals", "edges", "identity")
         chosen = {name: value for name in named if (value := getattr(self, name)) is not None}
         plan = dataclasses.replace(preset, **chosen, seed=self.seed, texture=self.texture, lr_color=self.lr_color)
@@ -216,26 +225,9 @@ class Solid:
         for name in ("laplacian", "normals", "edges", "identity"):
             if not (math.isfinite(getattr(plan, name)) and getattr(plan, name) >= 0):
                 raise ValueError(f"--{name} must be 0 or more, got {getattr(plan, name)}")
-        remesh = self.remesh if self.remesh is not None else 2 if plan.shape in FREE and given is None else 0
-        if plan.look == "texture":
-            remesh = remesh if self.remesh is not None else 0
-        faces = self.faces if self.faces is not None else FACES if given is None else len(given.faces)
-        if (given is None or self.faces is not None) and not 20 <= faces <= 2_000_000:
-            raise ValueError(f"--faces must lie in 20 to 2000000, got {faces}")
-        if not 0 <= remesh <= 20:
-            raise ValueError(f"--remesh must lie in 0 to 20, got {remesh}")
-        if remesh and (plan.shape not in FREE or plan.look == "texture"):
-            raise ValueError(
-                f"--remesh needs --shape {' or '.join(FREE)} and no texture to learn, got --shape {plan.shape} and "
-                f"--look {plan.look}: these belong to the triangles they began with"
-            )
-        if given is not None:
-            unasked = self.faces is None and not remesh
-            return dataclasses.replace(plan, faces=() if unasked else (faces,) * (remesh + 1))
-        rising = (max(80, faces >> (remesh - stage)) for stage in range(remesh))
-        return dataclasses.replace(plan, faces=(*rising, faces))
+        return staged(plan, given, self.faces, self.remesh)
 
-    def _sculpt(self, sculpting: Sculpting, run: Run, changes: list[str]) -> None:
+    def _sculpt(self, sculpting: "Sculpting", run: "Run", changes: list[str]) -> None:
         if not self.json:
             _say_changes(changes)
         try:
@@ -247,8 +239,10 @@ class Solid:
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n" if self.json else f"{run.folder}\n")
 
     def _say_plan(
-        self, sculpting: Sculpting, fingerprints: Mapping[str, str], changes: list[str], run: Run | None = None
+        self, sculpting: "Sculpting", fingerprints: Mapping[str, str], changes: list[str], run: "Run | None" = None
     ) -> None:
+        from clipopt.tasks.solids import expected_files
+
         folder = str(self.out or "outputs/mesh/<time>-<prompt>") if run is None else str(run.folder)
         plan = {
             "items": [item.label for item in sculpting.items],
@@ -268,8 +262,10 @@ class Solid:
         parts = [text if weight == 1 else f"{text} ({weight:g})" for text, weight in prompt.items()]
         return ", ".join(parts) + (f", seed {self.seed + number}" if self.seeds > 1 else "")
 
-    def _settings(self, sculpting: Sculpting) -> dict[str, Any]:
+    def _settings(self, sculpting: "Sculpting") -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
+        from clipopt import meshes
+
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = sculpting.plan
         names = ("shape", "look", "steps", "lr", "laplacian", "normals", "edges", "identity")

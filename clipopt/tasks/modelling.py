@@ -1,26 +1,29 @@
 """How meshes are made: what is learned of them, in how many steps, what holds it together, and what it costs."""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
-from clipopt import params
-from clipopt.geometry.mesh import Mesh
-from clipopt.geometry.remesh import with_faces
-from clipopt.record import peak_memory
-from clipopt.render.views import Views
 from clipopt.tasks.planner import PROBED
 
 if TYPE_CHECKING:
+    from clipopt.geometry.mesh import Mesh
+    from clipopt.params import Surface
+    from clipopt.render.views import Views
     from clipopt.tasks.sculpting import Sculpting
 
 Shape = Literal["large-steps", "vertices", "jacobians", "normals"]
 Look = Literal["vertex", "texture", "none"]
 Mode = Literal["generate", "deform", "style"]
+
+
+def _views() -> "Views":
+    from clipopt.render.views import Views
+
+    return Views(textureless=0.5)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Modelling:
     normals: float = 0.0
     edges: float = 0.0
     identity: float = 0.0
-    views: Views = field(default_factory=partial(Views, textureless=0.5))
+    views: "Views" = field(default_factory=_views)
     noise: float = 0.02
     memory: float = 1e9
 
@@ -73,8 +76,10 @@ class Modelling:
         ends = [self.steps * (stage + 1) // count for stage in range(count)]
         return list(zip([0, *ends[:-1]], ends, strict=True))
 
-    def surface(self, start: Mesh) -> params.Surface:
+    def surface(self, start: "Mesh") -> "Surface":
         """The learnable mesh that begins as `start`."""
+        from clipopt import params
+
         shapes: dict[Shape, Any] = {
             "large-steps": partial(params.LargeSteps, smooth=self.spread),
             "vertices": params.Vertices,
@@ -94,17 +99,48 @@ RATES: dict[Shape, float] = {"large-steps": Modelling.lr, "vertices": 0.005, "ja
 """Learning rate that suits each."""
 FACES = 5120
 """Triangles of a result that does not begin as a file."""
-MODES: dict[Mode, Modelling] = {
-    "generate": Modelling(),
-    "deform": Modelling(shape="jacobians", look="none", identity=0.5),
-    "style": Modelling(shape="normals"),
+MODES: dict[Mode, Callable[[], Modelling]] = {
+    "generate": Modelling,
+    "deform": partial(Modelling, shape="jacobians", look="none", identity=0.5),
+    "style": partial(Modelling, shape="normals"),
 }
 """What each mode of `clipopt mesh` learns, and how."""
 # Measured: torch and a small scorer; per face of an item the parameters, their moments, edges and linear systems.
 _BASE_BYTES, _BYTES_PER_FACE = 0.5e9, 4000
 
 
-def memory_needed(items: int, plan: Modelling, start: Mesh) -> float:
+def staged(plan: Modelling, given: "Mesh | None", faces: int | None, remesh: int | None) -> Modelling:
+    """The plan with the triangles of each of its stages.
+
+    Args:
+        plan: Without them.
+        given: The mesh of a file to start from; None: a simple shape.
+        faces: Triangles of the result; None: those of the file, or `FACES`.
+        remesh: How often the surface gets new ones; None: as suits.
+
+    Raises:
+        ValueError: a number is out of its range, or what is learned cannot go on with other triangles.
+    """
+    textured = plan.look == "texture"
+    times = remesh if remesh is not None else 2 if plan.shape in FREE and given is None and not textured else 0
+    count = faces if faces is not None else FACES if given is None else len(given.faces)
+    if (given is None or faces is not None) and not 20 <= count <= 2_000_000:
+        raise ValueError(f"--faces must lie in 20 to 2000000, got {count}")
+    if not 0 <= times <= 20:
+        raise ValueError(f"--remesh must lie in 0 to 20, got {times}")
+    if times and (plan.shape not in FREE or textured):
+        raise ValueError(
+            f"--remesh needs --shape {' or '.join(FREE)} and no texture to learn, got --shape {plan.shape} and "
+            f"--look {plan.look}: these belong to the triangles they began with"
+        )
+    if given is not None:
+        unasked = faces is None and not times
+        return replace(plan, faces=() if unasked else (count,) * (times + 1))
+    rising = (max(80, count >> (times - stage)) for stage in range(times))
+    return replace(plan, faces=(*rising, count))
+
+
+def memory_needed(items: int, plan: Modelling, start: "Mesh") -> float:
     """About how many bytes a run holds at most, without its models."""
     faces = max(len(start.faces), *plan.faces, 0)
     drawn = min(plan.memory, items * plan.views.count * (160 * plan.views.size**2 + 600 * faces))
@@ -120,6 +156,11 @@ def forecast(sculpting: "Sculpting", start: int = 0) -> dict[str, Any]:
         Bytes of memory (the most that the process held), seconds of the steps, and of each stage its triangles, number
         of steps, seconds of a step and of a look at the scores.
     """
+    import torch
+
+    from clipopt.geometry.remesh import with_faces
+    from clipopt.record import peak_memory
+
     plan, measured, seconds = sculpting.plan, [], 0.0
     for stage, (first, last) in enumerate(plan.spans()):
         steps = last - max(first, start)

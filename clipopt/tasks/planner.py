@@ -8,12 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import torch
-
-from clipopt.record import peak_memory
 from clipopt.tasks.checks import amount
-from clipopt.tasks.kinds import SUITS, VECTORS, Param
-from clipopt.tasks.sight import Cutouts
+from clipopt.tasks.kinds import SUITS, VECTORS, Cutouts, Param
 
 if TYPE_CHECKING:
     from clipopt.tasks.drawing import Drawing
@@ -106,6 +102,8 @@ def memory_needed(items: int, plan: Plan) -> float:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there is no memory left, on any device."""
+    import torch
+
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID)
@@ -117,6 +115,8 @@ def halving(work: Callable[[int], T], chunk: int) -> tuple[T, int]:
     Raises:
         MemoryError: there is not even memory for a chunk of 1.
     """
+    import torch
+
     while True:
         try:
             return work(chunk), chunk
@@ -144,6 +144,10 @@ def forecast(drawing: "Drawing", start: int = 0) -> dict[str, Any]:
         Bytes of memory (the most that the process held), seconds of the steps, and of each size its pixels, number
         of steps, seconds of a step and of a look at the scores.
     """
+    import torch
+
+    from clipopt.record import peak_memory
+
     sizes, seconds = [], 0.0
     for stage, (first, last) in enumerate(drawing.plan.spans()):
         steps = last - max(first, start)

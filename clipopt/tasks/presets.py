@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from clipopt.tasks.checks import require_positive
-from clipopt.tasks.kinds import SUITS, Param
-from clipopt.tasks.sight import Cutouts
+from clipopt.tasks.kinds import SUITS, Cutouts, Param
 
 Kind = Literal["robust", "plain"]
 

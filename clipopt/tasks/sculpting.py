@@ -24,9 +24,10 @@ from clipopt.scorers import Scorer, target
 from clipopt.tasks.modelling import Modelling
 from clipopt.tasks.planner import halving
 from clipopt.tasks.recorded import carry_out, ended, status_of
-from clipopt.tasks.sides import Side, Sided
+from clipopt.tasks.sides import Sided
 from clipopt.tasks.sight import Item
 from clipopt.tasks.solids import measure, portrait, sheet, write_models, write_turntable
+from clipopt.tasks.staging import Side
 from clipopt.types import Images, PerItem, generator
 
 LOOKS = 10

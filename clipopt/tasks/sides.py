@@ -2,21 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.scorers import Scorer, Target, target
+from clipopt.tasks.staging import SAID, Side
 
-Side = Literal["front", "side", "back", "top", "bottom"]
-
-SAID: dict[Side, str] = {
-    "front": "front view", "side": "side view", "back": "back view", "top": "view from above",
-    "bottom": "view from below",
-}  # fmt: skip
-"""What is added to a prompt for each side."""
 # Sine of the elevation from which on a thing begins to be seen from above, and from which on from nowhere else.
 _ABOVE, _OVERHEAD = math.sin(math.radians(40)), math.sin(math.radians(70))
 

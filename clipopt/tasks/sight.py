@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Bool
@@ -16,6 +15,7 @@ from clipopt.augment import Augment
 from clipopt.objective import Matching
 from clipopt.scorers import Scorer, target
 from clipopt.scorers import text_off as away_from_text
+from clipopt.tasks.kinds import Cutouts
 from clipopt.types import Images, PerItem, generator
 
 HELD_OUT_VIEWS = 8
@@ -26,7 +26,6 @@ _AROUND = 0.25
 _FLAT = 1 / 255 / 16
 
 Mask = Bool[Tensor, "1 1 _ _"]
-Cutouts = Literal["crops", "overview"]
 
 
 @dataclass(frozen=True)

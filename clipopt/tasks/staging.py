@@ -2,12 +2,21 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from clipopt.render.views import Views
-from clipopt.scorers import Scorer
-from clipopt.tasks.sides import SAID, Side
 from clipopt.tasks.words import unknown_words
+
+if TYPE_CHECKING:
+    from clipopt.render.views import Views
+    from clipopt.scorers import Scorer
+
+Side = Literal["front", "side", "back", "top", "bottom"]
+
+SAID: dict[Side, str] = {
+    "front": "front view", "side": "side view", "back": "back view", "top": "view from above",
+    "bottom": "view from below",
+}  # fmt: skip
+"""What is added to a prompt for each side."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +47,14 @@ class Staging:
     view: tuple[tuple[Side, str], ...] = ()
     """Another prompt for one side, for example: back "the back of a red car". Can be given several times."""
 
-    def make(self, scorer: Scorer, *, textured: bool) -> Views:
+    def make(self, scorer: "Scorer", *, textured: bool) -> "Views":
         """The views for a scorer; `textured` says whether there are colours to be seen.
 
         Raises:
             ValueError: a setting is out of its range.
         """
+        from clipopt.render.views import Views
+
         size = min(224, scorer.image_size * 3 // 2) if self.size is None else self.size
         low, high = self.elevation
         checks = (
@@ -75,7 +86,7 @@ class Staging:
             ambient=0.75 if textured else 0.4,
         )
 
-    def sided(self, scorers: list[Scorer]) -> bool:
+    def sided(self, scorers: "list[Scorer]") -> bool:
         """Whether the prompts name the side."""
         if self.view_prompts != "auto":
             return self.view_prompts == "on"

@@ -9,16 +9,17 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from clipopt import files
-from clipopt.record import Run, check_out
-from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import parse_size, require_memory, require_positive, resolve_device
-from clipopt.tasks.filming import Filming, Shooting, memory_needed
 from clipopt.tasks.prompts import parse_prompt
+from clipopt.tasks.shooting import Shooting, memory_needed
 from clipopt.tasks.timeline import Key, Timeline, read_keys
 from clipopt.tasks.words import check_words
+
+if TYPE_CHECKING:
+    from clipopt.record import Run
+    from clipopt.tasks.filming import Filming
 
 _SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
 _KEPT_ON_RESUME = ("resume", "device", "dry_run", "json", "quiet")
@@ -105,6 +106,8 @@ class Story:
         if self.resume is not None:
             return self._prepare_resume(self.resume)
         filming, fingerprints = self._load()
+        from clipopt.record import Run, check_out
+
         check_out(self.out, overwrite=self.overwrite)
         if self.dry_run:
             return lambda: self._say_plan(filming, fingerprints)
@@ -119,6 +122,8 @@ class Story:
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
+        from clipopt.record import Run
+
         for name, value in vars(self).items():
             if name not in _KEPT_ON_RESUME and value != getattr(Story(()), name):
                 option = "a prompt" if name == "prompts" else f"--{name.replace('_', '-')}"
@@ -136,11 +141,15 @@ class Story:
             return lambda: settings._say_plan(filming, fingerprints, run)
         return lambda: settings._film(filming, run)
 
-    def _load(self) -> tuple[Filming, dict[str, str]]:
+    def _load(self) -> "tuple[Filming, dict[str, str]]":
         """Everything that the settings name, checked and in memory, with the fingerprints of what was read."""
         timeline, plan = self._timeline(), self._plan()
         if any(later - at < 1 / plan.fps for at, later in timeline.spans()):
             raise ValueError(f"every prompt needs a frame of its own, 1/{plan.fps:g} s: raise --fps or its seconds")
+        from clipopt import files
+        from clipopt.scorers import load_scorer
+        from clipopt.tasks.filming import Filming
+
         device = resolve_device(self.device)
         require_memory(memory_needed(plan), device, f"a film of {plan.width} x {plan.height} pixels")
         init = None if self.init is None else files.load_image(self.init)
@@ -181,7 +190,7 @@ class Story:
             self.first_steps, self.param, self.seed, self.lr, self.crops, self.smooth,
         )  # fmt: skip
 
-    def _film(self, filming: Filming, run: Run) -> None:
+    def _film(self, filming: "Filming", run: "Run") -> None:
         try:
             summary = filming.run(run, quiet=self.quiet)
         except KeyboardInterrupt:
@@ -190,7 +199,7 @@ class Story:
             raise
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n" if self.json else f"{run.folder}\n")
 
-    def _say_plan(self, filming: Filming, fingerprints: Mapping[str, str], run: Run | None = None) -> None:
+    def _say_plan(self, filming: "Filming", fingerprints: Mapping[str, str], run: "Run | None" = None) -> None:
         keys, peaks = filming.timeline.keys, filming.timeline.peaks()
         plan = {
             "timeline": [
@@ -207,7 +216,7 @@ class Story:
         }
         sys.stdout.write(json.dumps(plan, ensure_ascii=False, indent=None if self.json else 2) + "\n")
 
-    def _settings(self, filming: Filming) -> dict[str, Any]:
+    def _settings(self, filming: "Filming") -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         paths = {name: settings[name] and settings[name].absolute() for name in ("timeline", "init")}

@@ -2,14 +2,16 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from clipopt.scorers import Scorer
+if TYPE_CHECKING:
+    from clipopt.scorers import Scorer
 
 REAL_SCORER = "openai/clip-vit-base-patch32"
 """What is recommended where the embedded scorer lacks words."""
 
 
-def check_words(texts: Iterable[str], scorer: Scorer, judge: Scorer | None) -> Scorer | None:
+def check_words(texts: Iterable[str], scorer: "Scorer", judge: "Scorer | None") -> "Scorer | None":
     """Warn about words that the scorer lacks; returns the judge, or None where it lacks some itself."""
     texts = list(texts)
     if lacked := unknown_words(scorer, texts):
@@ -26,7 +28,7 @@ def check_words(texts: Iterable[str], scorer: Scorer, judge: Scorer | None) -> S
     return None
 
 
-def unknown_words(scorer: Scorer, texts: Sequence[str]) -> list[str]:
+def unknown_words(scorer: "Scorer", texts: Sequence[str]) -> list[str]:
     """The words that a scorer of a small vocabulary lacks, each once; a scorer that reads all words lacks none."""
     lacks = getattr(scorer, "unknown_words", None)
     return [] if lacks is None else list(dict.fromkeys(word for text in texts for word in lacks(text)))

@@ -8,7 +8,7 @@ from clipopt.embedded import training
 from clipopt.embedded.captions import vocabulary
 from clipopt.embedded.training import Phase, Recipe, Trainer
 from clipopt.scorers.tower import TowerConfig, load_tower
-from clipopt.tasks import train
+from clipopt.tasks import training as task
 
 CONFIG = TowerConfig(
     widths=(8, 16), depths=(1, 1), stem=4, dim=16, text_width=16, text_layers=1, vocabulary=vocabulary()
@@ -19,7 +19,7 @@ CONFIG = TowerConfig(
 def here(plain_world, tmp_path, monkeypatch):
     phases = (Phase("plain", 4, 2e-3), Phase("buffer", 3, 1e-3, eps=1.0, replays=2, buffer=0.5))
     monkeypatch.setattr(training, "recipe", lambda which: Recipe(CONFIG, phases, 0, world=0, pictures=64, batch=16))
-    monkeypatch.setattr(train, "MEASURED", 40)
+    monkeypatch.setattr(task, "MEASURED", 40)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

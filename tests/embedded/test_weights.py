@@ -12,7 +12,7 @@ from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, concepts, learnt
 from clipopt.embedded.suite import bank, prompts, read
 from clipopt.scorers import load_scorer
 from clipopt.tasks.drawing import Drawing, Item, Plan
-from clipopt.tasks.evaluate_mesh import solid_bank
+from clipopt.tasks.evaluating_mesh import solid_bank
 from clipopt.tasks.grammar import WorldGrammar
 
 

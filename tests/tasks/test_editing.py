@@ -16,7 +16,7 @@ from toy import ToyScorer
 from clipopt.cli import main
 from clipopt.record import Run
 from clipopt.tasks.drawing import Drawing, Item, Plan
-from clipopt.tasks.editing import Edit, Region, enlarge, fit, soften
+from clipopt.tasks.edits import Edit, Region, enlarge, fit, soften
 from clipopt.tasks.sight import box, cover, resize, seam
 from clipopt.types import generator
 

@@ -4,7 +4,7 @@ import imageio.v3 as iio
 import pytest
 
 from clipopt.cli import main
-from clipopt.tasks.evaluate_mesh import solid_bank, solid_prompts
+from clipopt.tasks.evaluating_mesh import solid_bank, solid_prompts
 from clipopt.tasks.kinds import SUITS
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from clipopt.cli import main
 from clipopt.embedded.suite import Reading, prompts
-from clipopt.tasks.evaluate_latent import shares
+from clipopt.tasks.evaluating_latent import shares
 
 
 def test_it_measures_before_best_of_n_and_optimized(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -11,7 +11,7 @@ from toy import ToyScorer
 from clipopt import files, losses
 from clipopt.cli import main
 from clipopt.tasks.drawing import Drawing, Item, Plan
-from clipopt.tasks.editing import Edit
+from clipopt.tasks.edits import Edit
 from clipopt.tasks.extras import Extras
 from clipopt.types import generator
 

@@ -22,7 +22,7 @@ from clipopt.scorers import load_scorer
 from clipopt.tasks import drawing, recorded
 from clipopt.tasks.checks import parse_size
 from clipopt.tasks.drawing import Drawing, Item, Plan
-from clipopt.tasks.editing import Edit
+from clipopt.tasks.edits import Edit
 
 PROMPT = "a red apple on a blue background"
 QUICK = ["--steps", "12", "--size", "40x24", "--crops", "2", "--device", "cpu"]

@@ -15,8 +15,9 @@ from toy import ToyScorer
 from clipopt.cli import main
 from clipopt.params.palette import PALETTES
 from clipopt.tasks.drawing import Drawing, Item
-from clipopt.tasks.editing import Edit
-from clipopt.tasks.kinds import ANY_SIZE, GRIDS, SUITS, VECTORS, Param, parse_palette
+from clipopt.tasks.edits import Edit
+from clipopt.tasks.kinds import ANY_SIZE, GRIDS, SUITS, VECTORS, Param
+from clipopt.tasks.parameters import parse_palette
 from clipopt.tasks.planner import Plan
 from clipopt.types import generator
 

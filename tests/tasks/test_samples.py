@@ -9,7 +9,7 @@ import torch
 from clipopt.cli import main
 from clipopt.scorers import load_scorer
 from clipopt.tasks.drawing import Drawing, Item
-from clipopt.tasks.editing import Edit
+from clipopt.tasks.edits import Edit
 from clipopt.tasks.planner import Plan
 from clipopt.tasks.samples import best_samples
 

@@ -11,7 +11,7 @@ from clipopt import files
 from clipopt.cli import main
 from clipopt.scorers import load_scorer
 from clipopt.search import Index
-from clipopt.tasks import index as task
+from clipopt.tasks import indexing as task
 from clipopt.types import generator
 
 

@@ -7,7 +7,8 @@ import torch
 from toy import ToyScorer
 
 from clipopt.geometry.camera import orbit
-from clipopt.tasks.sides import SAID, Sided, shares, worded
+from clipopt.tasks.sides import Sided, shares, worded
+from clipopt.tasks.staging import SAID
 
 
 def toward(azimuth: float, elevation: float = 0.0) -> torch.Tensor:

@@ -11,7 +11,7 @@ from toy import ToyScorer
 from clipopt.cli import main
 from clipopt.scorers.tower import load_tower
 from clipopt.tasks.drawing import Drawing, Item
-from clipopt.tasks.editing import Edit
+from clipopt.tasks.edits import Edit
 from clipopt.tasks.planner import Plan
 from clipopt.tasks.sight import Sight
 from clipopt.types import generator

@@ -1,0 +1,204 @@
+"""What `clipopt caption` does: propose, choose, say."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipopt.captions import Beam, Captioner, Corpus, Generator, Template, TextEncoder, Weights, encode_views
+from clipopt.captions.models import (
+    ImageTextMatching,
+    LanguageModel,
+    MaskedPolish,
+    SampledCaptions,
+    is_matching_model,
+)
+from clipopt.captions.prompts import PromptSearch
+from clipopt.captions.rerank import Pairs
+from clipopt.scorers import Scorer, load_scorer
+from clipopt.scorers.tower import TowerScorer
+from clipopt.search import Index
+from clipopt.tasks.caption import Caption
+from clipopt.tasks.checks import require_positive, resolve_device
+from clipopt.tasks.choices import Captioned, as_json, check_captions, table, write_captions
+from clipopt.tasks.grammar import WorldGrammar
+from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.pictures import find_pictures, read_batches, read_lines
+
+
+def prepare(task: Caption) -> Callable[[], None]:
+    """Check everything, write nothing, and return the work.
+
+    Raises:
+        ValueError: a setting is wrong, in one line.
+    """
+    require_positive(
+        top=task.top,
+        nearest=task.nearest,
+        samples=task.samples,
+        temperature=task.temperature,
+        search_steps=task.search_steps,
+    )
+    if task.search < 0:
+        raise ValueError(f"--search must be 0 or more words, got {task.search}")
+    for name in ("prior", "consensus", "likelihood", "second_weight", "diversity"):
+        if not math.isfinite(getattr(task, name)):
+            raise ValueError(f"--{name.replace('_', '-')} must be a finite number, got {getattr(task, name)}")
+    pictures = find_pictures(task.pictures)
+    if task.out is not None:
+        check_captions(task.out, pictures, overwrite=task.overwrite)
+    captioner = _captioner(task)
+    device = resolve_device(task.device)
+    broken: list[Path] = []
+    batches = read_batches(pictures, broken)
+    batch = next(batches)
+
+    def work() -> None:
+        from tqdm import tqdm
+
+        done: list[Captioned] = []
+        bar = tqdm(total=len(pictures), unit="picture", disable=task.quiet or len(pictures) == 1, file=sys.stderr)
+        with bar, graceful_interrupt() as interrupted:
+            some: list[Any] | None = batch
+            while some is not None:
+                best = captioner([picture.to(device) for _, picture in some], task.top)
+                done += [(found, captions) for (found, _), captions in zip(some, best, strict=True)]
+                bar.update(len(done) + len(broken) - bar.n)
+                if interrupted():
+                    break
+                some = next(batches, None)
+            stopped = interrupted()
+        _say(task, done, broken, captioner.scorer)
+        if stopped:
+            raise KeyboardInterrupt
+
+    return work
+
+
+def _say(task: Caption, done: Sequence[Captioned], broken: Sequence[Path], scorer: Scorer) -> None:
+    if task.out is not None:
+        write_captions(task.out, done)
+    if task.json:
+        result = {"scorer": scorer.name, "fingerprint": scorer.fingerprint, "pictures": as_json(done)}
+        result["broken"] = [str(path) for path in broken]
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(f"{task.out}\n" if task.out is not None else table(done, task.top))
+    if not done:
+        raise OSError(f"none of the {len(broken)} pictures could be read")
+
+
+def _captioner(task: Caption) -> Captioner:
+    device = str(resolve_device(task.device))
+    template = _template(task)
+    texts = [] if task.texts is None else read_lines(task.texts)
+    scorer = load_scorer(task.scorer, device=device)
+    encode = TextEncoder(scorer)
+    generators: list[Generator] = []
+    if texts:
+        generators.append(Corpus(texts, scorer.encode_text(texts), task.nearest, "list"))
+    if template is not None:
+        generators.append(Beam(encode, template, source="template"))
+    generators += _models(task, scorer, device)
+    if not generators:
+        if not _reads_world(scorer):
+            raise ValueError(
+                f"say where captions for {task.scorer} come from: --texts FILE, --corpus INDEX, --captioner MODEL, "
+                "--search WORDS, or --template TEXT --slots FILE"
+            )
+        generators.append(Beam(encode, WorldGrammar()))
+    weights = Weights(
+        prior=task.prior,
+        consensus=task.consensus,
+        likelihood=task.likelihood,
+        second=task.second_weight,
+        diversity=task.diversity,
+    )
+    return Captioner(
+        scorer,
+        generators,
+        weights,
+        views=task.views,
+        background=_background(task, scorer),
+        language=LanguageModel(task.language, device=device) if task.language is not None else None,
+        second=second_stage(task.second, task.scorer, device),
+        polish=MaskedPolish(task.polish, device=device) if task.polish is not None else None,
+        encode=encode,
+    )
+
+
+def _models(task: Caption, scorer: Scorer, device: str) -> list[Generator]:
+    """What proposes with a model or an index of its own."""
+    generators: list[Generator] = []
+    if task.corpus is not None:
+        index = Index.open(task.corpus)
+        index.require(scorer)
+        if index.manifest.kind != "texts" or not len(index):
+            raise ValueError(f"{task.corpus} holds {len(index)} {index.manifest.kind}: expected an index of texts")
+        rows = torch.cat(list(index.parts()))
+        generators.append(Corpus([item["text"] for item in index.items()], rows, task.nearest, "corpus"))
+    if task.captioner is not None:
+        generators.append(
+            SampledCaptions(
+                task.captioner, count=task.samples, temperature=task.temperature, seed=task.seed, device=device
+            )
+        )
+    if task.search:
+        generators.append(PromptSearch(scorer, length=task.search, steps=task.search_steps, seed=task.seed))
+    return generators
+
+
+def _template(task: Caption) -> Template | None:
+    if (task.template is None) != (task.slots is None):
+        raise ValueError("--template and --slots belong together: give both")
+    if task.template is None or task.slots is None:
+        return None
+    try:
+        slots = json.loads(task.slots.read_text(encoding="utf-8"))
+        right = all(isinstance(v, list) and all(isinstance(s, str) for s in v) for v in slots.values())
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"cannot read slots from {task.slots}: {error}") from error
+    if not right:
+        raise ValueError(f'{task.slots} must hold an object such as {{"thing": ["cat", "dog"]}}')
+    return Template(task.template, slots)
+
+
+def _background(task: Caption, scorer: Scorer) -> Tensor | None:
+    if task.background is None:
+        embedded = _reads_world(scorer)
+        return scorer.encode_text(WorldGrammar().typical()).mean(0) if embedded else None
+    if task.background.is_file():
+        return scorer.encode_text(read_lines(task.background)).mean(0)
+    rows = [
+        encode_views(scorer, [picture for _, picture in batch])[:, 0]
+        for batch in read_batches(find_pictures([task.background]), [])
+        if batch
+    ]
+    if not rows:
+        raise ValueError(f"no picture in {task.background} can be read: expected some for the background")
+    return torch.cat(rows).mean(0)
+
+
+def _reads_world(scorer: Scorer) -> bool:
+    """Whether the sentences of the embedded world are its own; those of its adapters are, too."""
+    return isinstance(getattr(scorer, "base", scorer), TowerScorer)
+
+
+def second_stage(spec: str, scorer: str, device: str) -> Pairs | None:
+    """What `--second` means beside `--scorer`; None for no second stage."""
+    if spec == "none" or (spec == "auto" and scorer != "embedded"):
+        return None
+    if spec != "auto" and is_matching_model(spec):
+        return ImageTextMatching(spec, device=device)
+    other = load_scorer("embedded-judge" if spec == "auto" else spec, device=device)
+    encode = TextEncoder(other)
+
+    def say(picture: Tensor, texts: Sequence[str]) -> list[float]:
+        return (encode(texts) @ encode_views(other, [picture])[0, 0]).tolist()
+
+    return say

@@ -1,0 +1,165 @@
+"""What `clipopt eval latent` does: sample, choose, optimize, and have the pictures named."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipopt import files
+from clipopt.diffusion.load import facts_of, fingerprint, load_pipeline
+from clipopt.embedded.suite import Prompt, Reading, bank, interval, prompts, read
+from clipopt.record import check_out, peak_memory, versions
+from clipopt.record.folder import new_folder
+from clipopt.scorers import Scorer, load_scorer
+from clipopt.tasks.checks import require_positive, resolve_device
+from clipopt.tasks.evaluate_latent import EvaluateLatent
+from clipopt.tasks.evaluating import by_group, evenly
+from clipopt.tasks.generating import Generating
+from clipopt.tasks.methods import Quest, settle, suited
+from clipopt.tasks.sight import Item
+from clipopt.types import Images
+
+COMPOSITIONAL = ("counts", "relations")
+
+
+def prepare(task: EvaluateLatent) -> Callable[[], None]:
+    """Check everything, write nothing, and return the measurement."""
+    require_positive(seeds=task.seeds, batch=task.batch)
+    evenly(prompts(), task.prompts)
+    check_out(task.out, overwrite=task.overwrite)
+    device = resolve_device(task.device)
+    names = ("steps", "sample_steps", "guidance", "lr", "clip", "norm", "white", "crops", "tries", "scale")
+    given, facts = {name: getattr(task, name) for name in names}, facts_of(task.generator)
+    plan = replace(settle(task.method or suited(facts), task.generator, facts, given), seed=task.seed)
+    pipe = load_pipeline(task.generator, device=str(device))
+    scorer, judge = (load_scorer(name, device=str(device)) for name in (task.scorer, task.judge))
+    return lambda: _measure(task, plan, pipe, scorer, judge, device)
+
+
+def _measure(task: EvaluateLatent, plan: Quest, pipe: Any, scorer: Scorer, judge: Scorer, device: torch.device) -> None:
+    from tqdm import tqdm
+
+    asked = [(prompt, task.seed + n) for prompt in evenly(prompts(), task.prompts) for n in range(task.seeds)]
+    made: dict[str, list[Tensor]] = {"before": [], "best of n": [], "optimized": []}
+    spent, draws, taken = {"best of n": 0.0, "optimized": 0.0}, [], []
+    bar = tqdm(total=len(asked), unit="picture", disable=task.json, file=sys.stderr)
+    with bar:
+        for start in range(0, len(asked), task.batch):
+            some = asked[start : start + task.batch]
+            items = [Item({prompt.text: 1.0}, seed, prompt.text) for prompt, seed in some]
+            told = [prompt.text for prompt, _ in some]
+            began = time.perf_counter()
+            making = Generating(plan, items, told, [scorer], pipe, device=device)
+            for _ in making.draw():
+                pass
+            seconds = time.perf_counter() - began
+            spent["optimized"] += seconds
+            taken.append(seconds)
+            made["before"].append(making.before.cpu())
+            made["optimized"].append(making.best.images.cpu())
+            drawn, count, seconds = _best_of(plan, items, told, scorer, pipe, device, seconds)
+            spent["best of n"] += seconds
+            draws.append(count)
+            made["best of n"].append(drawn.cpu())
+            bar.update(len(some))
+    images = {name: torch.cat(parts) for name, parts in made.items()}
+    order = [prompt for prompt, _ in asked]
+    readings = {
+        name: {who: _read_all(eye, each.to(device), order) for who, eye in (("scorer", scorer), ("judge", judge))}
+        for name, each in images.items()
+    }
+    out = new_folder(Path("outputs/eval"), task.task) if task.out is None else task.out
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out, images, asked, readings)
+    summary = {
+        "r_precision": {name: {who: shares(order, r) for who, r in r_.items()} for name, r_ in readings.items()},
+        "samples_of_best_of_n": draws,
+        "captions": len(bank()),
+        "pictures": len(asked),
+        "seconds": {name: round(value, 1) for name, value in spent.items()},
+        "seconds_per_picture": round(spent["optimized"] / len(asked), 2),
+        "plan": asdict(plan),
+        "fingerprints": {
+            "generator": fingerprint(task.generator), "scorer": scorer.fingerprint, "judge": judge.fingerprint,
+        },
+        "peak_memory_bytes": peak_memory(),
+        "versions": versions(),
+    }  # fmt: skip
+    files.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    if task.json:
+        sys.stdout.write(json.dumps(summary) + "\n")
+        return
+    for name, r_ in readings.items():
+        share = shares(order, r_["judge"])
+        parts = (f"{group} {share[group]['share']:.1%}" for group in ("things", "compositional") if group in share)
+        low, high = share["all"]["interval"]
+        sys.stdout.write(
+            f"R-Precision@1 by the judge, {name}: {share['all']['share']:.1%} [{low:.1%}, {high:.1%}]; "
+            f"{', '.join(parts)}\n"
+        )
+    sys.stdout.write(f"{out}\n")
+
+
+def shares(asked: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, dict[str, Any]]:
+    """As of `clipopt eval image`, and of prompts that compose several things together, and of all others."""
+    found = by_group(asked, readings)
+    for name, wanted in (("compositional", True), ("all others", False)):
+        right = [r.right for p, r in zip(asked, readings, strict=True) if (p.group in COMPOSITIONAL) is wanted]
+        if right:
+            found[name] = {"share": sum(right) / len(right), "interval": interval(right), "pictures": len(right)}
+    return found
+
+
+def _best_of(
+    plan: Quest, items: Sequence[Item], told: Sequence[str], scorer: Scorer, pipe: Any, device: torch.device,
+    seconds: float,
+) -> tuple[Images, int, float]:  # fmt: skip
+    """The best of as many samples as some seconds allow; how many that were, and the seconds they took."""
+    began = time.perf_counter()
+    drawing = replace(plan, method="best-of-n", steps=1_000_000)
+    making, count = Generating(drawing, items, told, [scorer], pipe, device=device), 1
+    for _ in making.draw(1):  # the first sample is the one before
+        count += 1
+        took = time.perf_counter() - began
+        if took * (count + 1) / count > seconds:
+            break
+    return making.best.images, count, time.perf_counter() - began
+
+
+def _read_all(scorer: Scorer, images: Images, asked: Sequence[Prompt]) -> list[Reading]:
+    starts = range(0, len(images), 64)
+    return [r for s in starts for r in read(scorer, images[s : s + 64], asked[s : s + 64])]
+
+
+def _write(
+    out: Path,
+    images: dict[str, Images],
+    asked: Sequence[tuple[Prompt, int]],
+    readings: dict[str, dict[str, list[Reading]]],
+) -> None:
+    lines: list[str] = []
+    labels: dict[str, list[str]] = {name: [] for name in images}
+    for index, (prompt, seed) in enumerate(asked):
+        row: dict[str, Any] = {"prompt": prompt.text, "group": prompt.group, "seed": seed}
+        for name in images:
+            judged = readings[name]["judge"][index]
+            labels[name].append(prompt.text if judged.right else f"{prompt.text} (judge: {judged.best})")
+            row[name] = {who: asdict(reading[index]) for who, reading in readings[name].items()}
+        lines.append(json.dumps(row))
+    files.write_text(out / "pictures.jsonl", "\n".join(lines) + "\n")
+    for name, each in images.items():
+        files.save(out / f"{name.replace(' ', '-')}.png", files.sheet(each, labels[name], columns=12, cell=128))
+    columns, rows, named = min(12, len(asked)), [], []
+    for start in range(0, len(asked), columns):
+        for name, each in images.items():
+            some = each[start : start + columns]
+            blank = torch.ones(columns - len(some), *some.shape[1:])
+            rows.append(torch.cat([some, blank]))
+            named += [f"{name}: {label}" for label in labels[name][start : start + columns]] + [""] * len(blank)
+    files.save(out / "sheet.png", files.sheet(torch.cat(rows), named, columns=columns, cell=128))

@@ -1,0 +1,206 @@
+"""What `clipopt index` does: encode what is new, drop what is gone."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from clipopt.captions import encode_views
+from clipopt.scorers import Scorer, load_scorer
+from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
+from clipopt.search import Index as Store
+from clipopt.search.store import MANIFEST
+from clipopt.tasks.checks import resolve_device
+from clipopt.tasks.index import Index
+from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.pictures import SOUNDS, SUFFIXES, Found, find_pictures, hear, read_batches, read_lines
+
+SAVE_EVERY = 512
+"""Items after which what was done is on the disk; a killed run goes on from there."""
+
+
+def prepare(task: Index) -> Callable[[], None]:
+    """Check everything, write nothing, and return the work.
+
+    Raises:
+        ValueError: a setting is wrong, or the index belongs to another scorer or source.
+    """
+    out = task.out or task.source.with_name(f"{task.source.resolve().name}.index")
+    device = resolve_device(task.device)
+    hears = is_clap(task.scorer)
+    kind: Literal["pictures", "sounds", "texts", "embeddings"] = "sounds" if hears else "pictures"
+    kind = "texts" if task.source.is_file() else kind
+    imported: Iterator[tuple[torch.Tensor, list[dict[str, Any]]]] = iter(())
+    wanted: dict[str, tuple[dict[str, Any], Any]] = {}
+    if task.clip_retrieval:
+        from clipopt.search.clip_retrieval import read_embeddings
+
+        kind, rest = "embeddings", read_embeddings(task.source)
+        imported = chain([next(rest)], rest)
+    elif kind == "texts":
+        wanted = {text: ({"text": text}, text) for text in read_lines(task.source)}
+    else:
+        sort = (SOUNDS, "sound") if hears else (SUFFIXES, "picture")
+        wanted = {str(found.name): (_stamp(found), found) for found in find_pictures([task.source], *sort)}
+    if task.backend != "exact":
+        from clipopt.search.approximate import require_library
+
+        require_library(task.backend)
+    scorer = (load_clap if hears else load_scorer)(task.scorer, device=str(device))
+    store = _open(task, out, scorer, kind)
+
+    def work() -> None:
+        index = store or _create(task, out, scorer, kind)
+        index.clean()
+        broken: list[Path] = []
+        before = len(index)
+        with graceful_interrupt() as interrupted:
+            if kind == "embeddings":
+                added, gone = _import(index, imported), list(range(before))
+            else:
+                added, gone = _update(task, index, scorer, wanted, broken, interrupted)
+            stopped = interrupted()
+        if stopped:
+            sys.stderr.write("clipopt: interrupted and saved; the same command goes on\n")
+            raise KeyboardInterrupt
+        index.compact(gone)
+        if task.backend != "exact" and len(index):
+            from clipopt.search import approximate
+
+            approximate.build(index, task.backend)
+        _say(task, index, added, len(gone), broken)
+
+    return work
+
+
+def _open(task: Index, out: Path, scorer: Scorer | ClapScorer, kind: str) -> Store | None:
+    """The index that is there already, if it is of this scorer and source."""
+    if not (out / MANIFEST).is_file():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ValueError(f"{out} is there already and is no index: give another --out")
+        return None
+    store = Store.open(out)
+    store.require(scorer)
+    source = str(task.source.resolve())
+    if (store.manifest.source, store.manifest.kind) != (source, kind):
+        raise ValueError(
+            f"{out} holds the {store.manifest.kind} of {store.manifest.source}, not the {kind} of {source}: "
+            "give another --out"
+        )
+    return store
+
+
+def _create(task: Index, out: Path, scorer: Scorer | ClapScorer, kind: str) -> Store:
+    local = Path(task.scorer).expanduser()
+    return Store.create(
+        out,
+        scorer=str(local.resolve()) if local.exists() else task.scorer,
+        fingerprint=scorer.fingerprint,
+        dim=scorer.encode_text(["a picture"]).shape[1],
+        source=str(task.source.resolve()),
+        kind=kind,
+    )
+
+
+def _update(
+    task: Index,
+    index: Store,
+    scorer: Scorer | ClapScorer,
+    wanted: dict[str, tuple[dict[str, Any], Any]],
+    broken: list[Path],
+    interrupted: Callable[[], bool],
+) -> tuple[int, list[int]]:
+    """Append what is new; returns how much that was, and the numbers of what is gone or changed."""
+    from tqdm import tqdm
+
+    gone, known = [], set()
+    for number, item in enumerate(index.items()):
+        name = str(item.get("path", item.get("text")))
+        if name in wanted and wanted[name][0] == item and name not in known:
+            known.add(name)
+        else:
+            gone.append(number)
+    new = [(item, what) for name, (item, what) in wanted.items() if name not in known]
+    bar = tqdm(total=len(new), unit=index.manifest.kind[:-1], disable=task.quiet, file=sys.stderr)
+    added = 0
+    with bar:
+        for start in range(0, len(new), SAVE_EVERY):
+            some = new[start : start + SAVE_EVERY]
+            if index.manifest.kind == "texts":
+                index.append(scorer.encode_text([text for _, text in some]), [item for item, _ in some])
+                added += len(some)
+                bar.update(len(some))
+            else:
+                added += _add_pictures(task, index, scorer, some, broken, interrupted, bar.update)
+            if interrupted():
+                break
+    return added, gone
+
+
+def _add_pictures(
+    task: Index,
+    index: Store,
+    scorer: Scorer | ClapScorer,
+    new: Sequence[tuple[dict[str, Any], Found]],
+    broken: list[Path],
+    interrupted: Callable[[], bool],
+    advance: Callable[[int], Any],
+) -> int:
+    stamps = {found.path: item for item, found in new}
+    device = resolve_device(task.device)
+    rows, items = [], []
+    if isinstance(scorer, ClapScorer):
+        for found, row in hear(scorer, [found for _, found in new], broken):
+            rows.append(row[None])
+            items.append(stamps[found.path])
+            advance(1)
+            if interrupted():
+                break
+        if rows:
+            index.append(torch.cat(rows), items)
+        return len(items)
+    for batch in read_batches([found for _, found in new], broken):
+        if batch:
+            rows.append(encode_views(scorer, [picture.to(device) for _, picture in batch])[:, 0])
+            items += [stamps[found.path] for found, _ in batch]
+            advance(len(batch))
+        if interrupted():
+            break
+    if rows:
+        index.append(torch.cat(rows), items)
+    return len(items)
+
+
+def _say(task: Index, index: Store, added: int, removed: int, broken: Sequence[Path]) -> None:
+    summary = {
+        "index": str(index.folder),
+        "items": len(index),
+        "added": added,
+        "removed": removed,
+        "broken": [str(path) for path in broken],
+        "scorer": index.manifest.scorer,
+        "fingerprint": index.manifest.fingerprint,
+    }
+    if task.json:
+        sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n")
+        return
+    said = f"{len(index)} {index.manifest.kind}: {added} added, {removed} removed, {len(broken)} unreadable"
+    sys.stdout.write(f"{said}\n{index.folder}\n")
+
+
+def _import(index: Store, imported: Iterator[tuple[torch.Tensor, list[dict[str, Any]]]]) -> int:
+    added = 0
+    for rows, items in imported:
+        index.append(rows, items)
+        added += len(items)
+    return added
+
+
+def _stamp(found: Found) -> dict[str, Any]:
+    """What an index keeps of a picture; another size or time means another picture."""
+    status = found.path.stat()
+    return {"path": str(found.name), "bytes": status.st_size, "time": status.st_mtime_ns}
