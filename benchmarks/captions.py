@@ -94,7 +94,7 @@ def main() -> None:
     captioner = Captioner(
         scorer, [beam], weights, views=options.views, background=background, second=second, encode=encode
     )
-    painter = Painter(UNSEEN)
+    painter = Painter.of(load_scorer("embedded").towers.config.vocabulary, UNSEEN)
     pictures, truths, verdicts = [], [], {"first candidate": [], "reranked": []}
     for index in range(FIRST, FIRST + options.pictures):
         painted, truth = painter.paint(index)

@@ -14,7 +14,6 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.embedded.captions import caption, describe
-from clipopt.embedded.concepts import concepts, named_in, things
 from clipopt.embedded.generator import SIDE, TIMESTEPS, new_coder, new_denoiser, new_scheduler, text_encoder
 from clipopt.embedded.muon import Muon
 from clipopt.embedded.painters import Painter
@@ -67,13 +66,10 @@ class Recipe:
 def paint(recipe: Recipe, scorer: TowerScorer, folder: Path, side: int = SIDE) -> Iterator[int]:
     """Paint the recipe's pictures into `folder`, with the words of some captions; yields how many stand there.
 
-    They show the things that the scorer can read of, as the emoji font draws them: the shipped scorer has not seen
-    solids. What an earlier call finished is kept.
+    They show what the scorer has seen. What an earlier call finished is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    read = named_in(scorer.towers.config.vocabulary)
-    drawn = [number for number in read if number < len(things()) and concepts()[number].emoji]
-    painter = Painter(recipe.world, side, drawn, solids=False)
+    painter = Painter.of(scorer.towers.config.vocabulary, recipe.world, side)
     for start in range(0, recipe.pictures, CHUNK):
         count = min(CHUNK, recipe.pictures - start)
         path = folder / f"{start // CHUNK:04d}-images.npy"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from clipopt.embedded.captions import Scene
-from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, concepts, things
+from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, concepts, named_in, things
 from clipopt.embedded.solids import FACING, VIEWS, solid_sprites
 from clipopt.types import generator
 
@@ -237,6 +237,18 @@ class Painter:
         self.drawn = range(len(things())) if drawn is None else drawn
         self.solids = solid_sprites().numbers if solids else frozenset()
         self._y, self._x = np.mgrid[0:side, 0:side].astype(np.float32) / (side - 1) - 0.5
+
+    @classmethod
+    def of(cls, vocabulary: Sequence[str], seed: int, side: int = 64) -> "Painter":
+        """A painter of what models with these words have seen.
+
+        All of the world, if they read all of its names. The shipped ones are older than its solids and some of its
+        things: then the things that they read of, as the emoji font draws them.
+        """
+        read = named_in(vocabulary)
+        if len(read) == len(concepts()):
+            return cls(seed, side)
+        return cls(seed, side, [n for n in read if n < len(things()) and concepts()[n].emoji], solids=False)
 
     def paint(self, index: int) -> tuple[NDArray[np.uint8], Scene]:
         """The picture (side, side, 3) and its scene."""

@@ -91,7 +91,8 @@ class Image:
     as let a large picture start at 512 pixels or below, so that its size costs time and memory in a few steps only."""
     begin: Literal["noise", "samples"] | None = None
     """What a picture begins as without --init: grey noise, or the best of --tries rough samples of the small generator
-    in the package, where it knows all words. By default samples with the embedded scorer and a pyramid, else noise."""
+    in the package, where it knows all words. By default samples with the embedded scorer, but not of networks and
+    curves; else noise."""
     tries: int | None = None
     """Starts of each picture: of noise, the one that the scorer likes best after a fifth of the steps is drawn; of
     samples, the best one. By default 4 with the embedded scorer, else 1; with --init there is one."""

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from clipopt.embedded import painters
-from clipopt.embedded.captions import Scene, true_of
-from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, things
+from clipopt.embedded.captions import Scene, true_of, vocabulary
+from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, concepts, things
 from clipopt.embedded.painters import Painter, _shape, nearest_colour
 from clipopt.embedded.pictures import Pictures, paint
 from clipopt.types import generator
@@ -110,3 +110,12 @@ def test_a_missing_font_says_what_to_install(monkeypatch, tmp_path):
 
 def test_scenes_have_nine_slots():
     assert len(Scene(0).slots()) == 9
+
+
+def test_a_painter_of_some_words_paints_what_they_say_and_no_solid(plain_world):
+    painter = Painter.of(("apple", "apples", "cat", "cats", "red"), 0)
+    assert {concepts()[number].noun for number in painter.drawn} == {"cat", "apple"}
+    assert not painter.solids
+    shown = {scene.concept for scene in (painter.paint(index)[1] for index in range(40))}
+    assert {n for n in shown if n < len(things())} == {*painter.drawn}
+    assert Painter.of(vocabulary(), 0).drawn == range(len(things()))

@@ -49,6 +49,13 @@ def test_a_person_knows_better():
     assert settled["cutouts"] == "overview"
 
 
+def test_what_holds_values_in_places_begins_at_a_sample_of_the_small_generator():
+    assert settle("embedded", "auto", {"param": "palette"})["begin"] == "samples"
+    assert settle("embedded", "auto", {"param": "strokes"})["begin"] == "noise"
+    assert settle("embedded", "auto", {"param": "strokes", "begin": "samples"})["begin"] == "samples"
+    assert settle("./clip", "auto", {"param": "pixels"})["begin"] == "noise"
+
+
 @pytest.mark.parametrize("wrong", [{"crops": 0}, {"smooth": -1.0}, {"text_off": float("nan")}, {"lr": 0.0}])
 def test_wrong_values_are_named(wrong):
     with pytest.raises(ValueError, match=f"--{next(iter(wrong)).replace('_', '-')} must be"):
