@@ -1,6 +1,6 @@
 """Gradients for motions that a search has found, and feet that stay where they stand."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from clipopt.optimize import Step, optimize
 from clipopt.params.motion import Frames, Motion, Stances
 from clipopt.render.figure import Posed, default_skin, pose
 from clipopt.tasks.watching import Look, Watcher, pictures, random_look
+
+_RATES = (0.01, 0.003)  # of the angles and of the place, where feet are locked
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Refinement:
         text: The whole sentence.
         instead: What it must be told from besides: the same in another order.
         weights: Of the terms.
+        lr: Rate of the poses; the root takes a third of it.
     """
 
     def __init__(
@@ -67,20 +70,30 @@ class Refinement:
         text: str,
         instead: Sequence[str] = (),
         weights: Weights | None = None,
+        lr: float | int = 0.03,
     ) -> None:
         self.motion, self.watcher, self.phases, self.spans, self.text = motion, watcher, list(phases), list(spans), text
         self.instead, self.weights = list(instead), weights or Weights()
         self._start = motion.poses.detach().clone()
         self._standing = watcher_standing()
-
-    def run(self, steps: int, seed: int, lr: float | int = 0.03) -> Iterator[Step]:
-        """Steps of Adam; the motion changes in place."""
         groups: list[dict[str, Any]] = [
-            {"params": [self.motion.poses, self.motion.waves], "lr": lr},
-            {"params": [self.motion.root], "lr": lr / 3},
+            {"params": [motion.poses, motion.waves], "lr": lr},
+            {"params": [motion.root], "lr": lr / 3},
         ]
-        optimizer = torch.optim.Adam(groups)
-        return optimize(self.loss, optimizer, steps=steps, seed=seed)
+        self.optimizer = torch.optim.Adam(groups)
+
+    def run(self, steps: int, seed: int, start: int = 0) -> Iterator[Step]:
+        """Steps of Adam from `start` on; the motion changes in place."""
+        return optimize(self.loss, self.optimizer, steps=steps, seed=seed, start=start)
+
+    def state(self) -> dict[str, Any]:
+        """What is needed to go on."""
+        return {"motion": self.motion.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.motion.load_state_dict(state["motion"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def loss(self, step: int, rng: Generator) -> dict[str, Tensor]:
         """All terms of one step."""
@@ -177,36 +190,67 @@ def grounded(stances: Stances, *, go: bool = True) -> Stances:
     return Stances(stances.angles, root)
 
 
-def lock_feet(
-    stances: Stances, fps: float | int, *, steps: int = 160, seed: int = 0, said: Callable[[int], None] = lambda _: None
-) -> Stances:
-    """The same motion with feet that stand where they touch the ground; angles stay inside their limits.
+class FeetLock:
+    """Corrections of single frames, so that feet stand where they touch the ground; angles stay inside their limits.
 
     Feet are held where they are near to the ground, all frames stay near to what they were, and changes are smooth.
-    """
-    frames = Frames(stances)
-    with torch.no_grad():
-        start = pose(stances.angles, stances.root).joints
-        near = (start[:, _FEET, 1] - torch.tensor(LEVELS) < 1.3 * NEAR).float()
-        both = near[1:] * near[:-1]
-    free = unbounded(stances.angles, 1e-4)
 
-    def loss(step: int, rng: Generator) -> dict[str, Tensor]:
-        made = frames()
+    Args:
+        start: The motion, where it travels.
+        fps: Frames per second.
+        steps: How many there will be.
+    """
+
+    def __init__(self, start: Stances, fps: float | int, *, steps: int = 160) -> None:
+        self.fps, self.steps = fps, steps
+        self.frames = Frames(start)
+        with torch.no_grad():
+            self._start = pose(start.angles, start.root).joints
+            near = (self._start[:, _FEET, 1] - torch.tensor(LEVELS) < 1.3 * NEAR).float()
+        self._both = near[1:] * near[:-1]
+        self._free = unbounded(start.angles, 1e-4)
+        self.optimizer = torch.optim.Adam(
+            [{"params": [self.frames.change], "lr": _RATES[0]}, {"params": [self.frames.shift], "lr": _RATES[1]}]
+        )
+
+    def loss(self, step: int, rng: Generator) -> dict[str, Tensor]:
+        """All terms of one step."""
+        made, start, both = self.frames(), self._start, self._both
         joints = pose(made.angles, made.root).joints
         moved, was = joints.diff(n=2, dim=0), start.diff(n=2, dim=0)
         return {
-            "slide": 6.0 * (both * slides(joints, fps)).sum() / both.sum().clamp_min(1),
+            "slide": 6.0 * (both * slides(joints, self.fps)).sum() / both.sum().clamp_min(1),
             "place": 12.0 * (joints - start).square().sum(-1).mean(),
             "smooth": 150.0 * (moved - was).square().sum(-1).mean(),
-            "angles": 0.02 * (unbounded(made.angles, 1e-4) - free).square().mean(),
+            "angles": 0.02 * (unbounded(made.angles, 1e-4) - self._free).square().mean(),
         }
 
-    optimizer = torch.optim.Adam([{"params": [frames.change], "lr": 0.01}, {"params": [frames.shift], "lr": 0.003}])
-    for step in optimize(loss, optimizer, steps=steps, seed=seed):
-        for group, rate in zip(optimizer.param_groups, (0.01, 0.003), strict=True):
-            group["lr"] = rate * (1 - step.index / steps)
-        said(step.index + 1)
-    with torch.no_grad():
-        made = frames()
-    return Stances(made.angles.detach(), made.root.detach())
+    def run(self, seed: int = 0, start: int = 0) -> Iterator[Step]:
+        """Steps of Adam from `start` on, each smaller than the one before."""
+        for step in optimize(self.loss, self.optimizer, steps=self.steps, seed=seed, start=start):
+            for group, rate in zip(self.optimizer.param_groups, _RATES, strict=True):
+                group["lr"] = rate * (1 - step.index / self.steps)
+            yield step
+
+    def stances(self) -> Stances:
+        """Every frame as it is by now."""
+        with torch.no_grad():
+            made = self.frames()
+        return Stances(made.angles.detach(), made.root.detach())
+
+    def state(self) -> dict[str, Any]:
+        """What is needed to go on."""
+        return {"frames": self.frames.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.frames.load_state_dict(state["frames"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def lock_feet(stances: Stances, fps: float | int, *, steps: int = 160) -> Stances:
+    """The same motion with feet that stand where they touch the ground."""
+    lock = FeetLock(stances, fps, steps=steps)
+    for _ in lock.run():
+        pass
+    return lock.stances()
