@@ -15,12 +15,13 @@ from clipopt.params.motion import Key, Motion
 from clipopt.render.figure import pose
 from clipopt.tasks.phases import Course, course
 from clipopt.tasks.posebank import Bank, limbs
-from clipopt.tasks.watching import Watcher, pictures
+from clipopt.tasks.watching import Watcher, directed, pictures
 
 LOOKS = (26.0, -50.0)
 """Azimuths from which a search looks at films, degrees."""
 _ECONOMY, _HASTE = 0.35, 0.15  # weights of what bends without need, and of speed beyond _FAST
 _POSES, _START = 0.4, 0.5  # of each pose beyond two, and of not standing at the start
+_ARROW, _SURE = 0.5, 2.0  # of fitting better than backward, and where that counts no more
 _FAST = 2.5  # metres per second, in the mean of the joints
 _TOGETHER = 8  # programs that are looked at together
 
@@ -167,6 +168,9 @@ class Search:
         motions = [build([p], [(0.0, self.seconds)], self.seconds, 30.0) for p in programs]
         rows = film_rows(self.watcher, motions)
         fits = self.watcher.films(rows.flatten(0, 1), self.text).view(len(programs), -1).mean(1)
+        if directed(self.text):  # and how much less well they fit backward
+            back = self.watcher.films(rows.flip(2).flatten(0, 1), self.text).view(len(programs), -1).mean(1)
+            fits = fits + _ARROW * (fits - back).clamp(-_SURE, _SURE)
         for program, motion, fit in zip(programs, motions, fits.tolist(), strict=True):
             stances = motion.at(torch.linspace(0, self.seconds, 24))
             joints = pose(stances.angles, stances.root).joints

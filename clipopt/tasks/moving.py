@@ -17,14 +17,14 @@ from clipopt.params.motion import Motion, Stances
 from clipopt.record import Film, Run
 from clipopt.render.figure import pose
 from clipopt.rigs import Rig, save_rig
-from clipopt.tasks.choreography import Program, Search, build
+from clipopt.tasks.choreography import LOOKS, Program, Search, build
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.phases import backward_sentence
 from clipopt.tasks.posebank import SIZE, load_bank
 from clipopt.tasks.recorded import CHECKPOINT_SECONDS, SAVING, ended
-from clipopt.tasks.refining import FeetLock, Refinement, grounded
-from clipopt.tasks.showing import film, measure, order_gaps, over_time
-from clipopt.tasks.watching import Watcher
+from clipopt.tasks.refining import FeetLock, Refinement, flat_footed, grounded, landed
+from clipopt.tasks.showing import evenly, film, measure, order_gaps, over_time
+from clipopt.tasks.watching import Watcher, pictures
 
 _SIDE, _CELL, _SHOWN = 320, 192, 12
 
@@ -142,7 +142,21 @@ class Moving:
         motion = self._motion(programs) if self._refinement is None else self._refinement.motion
         with torch.no_grad():
             stances = motion()
-        return grounded(Stances(stances.angles.detach(), stances.root.detach()), go=self.plan.travel)
+        return grounded(self._stood(landed(stances, self.plan.fps)), go=self.plan.travel)
+
+    @torch.no_grad()
+    def _stood(self, stances: Stances) -> Stances:
+        """With flat feet, unless who looks at films clearly likes it less: someone on tiptoe."""
+        flat = flat_footed(stances, self.plan.fps)
+        if not self.watcher.sees_films:
+            return flat
+        fits = []
+        for one in (flat, stances):
+            posed = pose(one.angles, one.root)[evenly(len(one), self.watcher.frames)]
+            seen = torch.cat([pictures(posed, look, side=self.watcher.side) for look in LOOKS])
+            rows = self.watcher.film.encode_image(seen).unflatten(0, (len(LOOKS), -1))
+            fits.append(float(self.watcher.films(rows, self.prompt).mean()))
+        return flat if fits[0] > fits[1] - 0.5 else stances
 
     def _begin(self) -> Refinement:
         several = len(self.phases) > 1

@@ -10,12 +10,12 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from clipopt.geometry.contact import FEET as _FEET
-from clipopt.geometry.contact import LEVELS, NEAR, slides, touching, travel
-from clipopt.geometry.skeleton import unbounded
+from clipopt.geometry.contact import LEVELS, fallen, footsteps, slides, touching, travel
+from clipopt.geometry.skeleton import JOINTS, NAMES, limits, unbounded
 from clipopt.optimize import Step, optimize
 from clipopt.params.motion import Frames, Motion, Stances
 from clipopt.render.figure import Posed, default_skin, pose
-from clipopt.tasks.watching import Look, Watcher, pictures, random_look
+from clipopt.tasks.watching import Look, Watcher, directed, pictures, random_look
 
 _RATES = (0.01, 0.003)  # of the angles and of the place, where feet are locked
 
@@ -34,6 +34,8 @@ class Weights:
         freeze: Joints slower than 0.12 m/s in the mean.
         rest: Away from standing, radians^2.
         stay: Away from what the search found, of the unbounded angles.
+        root: Away from it, of lift, pitch and roll, metres^2 and radians^2.
+        arrow: The whole film, where it has a direction, against itself backward.
     """
 
     film: float | int = 1.0
@@ -45,6 +47,8 @@ class Weights:
     freeze: float | int = 1.0
     rest: float | int = 0.2
     stay: float | int = 0.15
+    root: float | int = 2.0
+    arrow: float | int = 0.5
 
 
 class Refinement:
@@ -74,7 +78,7 @@ class Refinement:
     ) -> None:
         self.motion, self.watcher, self.phases, self.spans, self.text = motion, watcher, list(phases), list(spans), text
         self.instead, self.weights = list(instead), weights or Weights()
-        self._start = motion.poses.detach().clone()
+        self._start, self._root = motion.poses.detach().clone(), motion.root.detach().clone()
         self._standing = watcher_standing()
         groups: list[dict[str, Any]] = [
             {"params": [motion.poses, motion.waves], "lr": lr},
@@ -112,6 +116,7 @@ class Refinement:
         terms["freeze"] = w.freeze * (0.12 - speed).clamp_min(0) / 0.12
         terms["rest"] = w.rest * (stances.angles - self._standing).square().mean()
         terms["stay"] = w.stay * (self.motion.poses - self._start).square().mean()
+        terms["root"] = w.root * (self.motion.root - self._root).square().sum(1).mean()
         return terms
 
     def _seen(self, step: int, look: Look, rng: Generator) -> dict[str, Tensor]:
@@ -128,7 +133,11 @@ class Refinement:
                 if part is None and self.instead:
                     others = torch.cat([others, watcher.text(self.instead)])
                 both = torch.cat([watcher.text([text]), others])
-                made["film"] = w.film * F.cross_entropy(20 * watcher.film.encode_rows(rows) @ both.T, torch.tensor([0]))
+                fits = 20 * watcher.film.encode_rows(rows) @ both.T
+                made["film"] = w.film * F.cross_entropy(fits, torch.tensor([0]))
+                if directed(text) or (several and part is None):
+                    back = 20 * watcher.film.encode_rows(rows.flip(1)) @ both[0]
+                    made["arrow"] = w.arrow * F.softplus(back - fits[:, 0]).mean()
             else:
                 rivals = [text, *(p for p in self.phases if p != text), *self.instead, "a person standing"]
                 made["film"] = w.film * F.cross_entropy(watcher.film.logits(film[None], rivals), torch.tensor([0]))
@@ -173,6 +182,39 @@ def _spots(posed: Posed) -> tuple[Tensor, Tensor]:
     return spots, spots[..., 1] - skin.radius.to(spots)
 
 
+def flat_footed(stances: Stances, fps: float | int) -> Stances:
+    """The same with level feet, where one rests near to the ground, its sole down; ankles stay inside their limits."""
+    with torch.no_grad():
+        posed = pose(stances.angles, stances.root)
+        angles, (low, high) = stances.angles.clone(), limits()
+        _, heights = _spots(posed)
+        carriers = default_skin().contacts[0]
+        for side in ("left", "right"):
+            ankle, column = JOINTS.index(f"{side}_ankle"), NAMES.index(f"{side}_ankle")
+            turn = posed.turns[:, ankle]
+            toes = turn[:, :, 2]
+            rise = torch.atan2(toes[:, 1], toes[:, [0, 2]].norm(dim=1))
+            down = ((turn[:, 1, 1] - 0.4) / 0.3).clamp(0, 1)
+            height = heights[:, carriers == ankle].amin(1)
+            share = down * torch.exp(-((height / 0.08) ** 2))
+            moved = posed.joints[:, ankle].diff(dim=0, append=posed.joints[-1:, ankle]).norm(dim=1) * fps
+            share = _smooth(share / (1 + moved**2), 2)
+            angles[:, column] = (angles[:, column] - share * rise).clamp(low[column], high[column])
+    return Stances(angles, stances.root)
+
+
+def _smooth(values: Float[Tensor, " f"], reach: int) -> Float[Tensor, " f"]:
+    padded = F.pad(values[None, None], (reach, reach), mode="replicate")
+    return F.avg_pool1d(padded, 2 * reach + 1, stride=1)[0, 0]
+
+
+def landed(stances: Stances, fps: float | int) -> Stances:
+    """The same without what hangs in the air: only jumps leave the ground."""
+    root = stances.root.clone()
+    root[:, 1] = fallen(root[:, 1], fps)
+    return Stances(stances.angles, root)
+
+
 def grounded(stances: Stances, *, go: bool = True) -> Stances:
     """The figure as it travels by its feet: what touches the ground stays where it is.
 
@@ -206,23 +248,30 @@ class FeetLock:
         self.frames = Frames(start)
         with torch.no_grad():
             self._start = pose(start.angles, start.root).joints
-            near = (self._start[:, _FEET, 1] - torch.tensor(LEVELS) < 1.3 * NEAR).float()
-        self._both = near[1:] * near[:-1]
-        self._free = unbounded(start.angles, 1e-4)
+            self.plan = footsteps(self._start, fps)
+        self._free = unbounded(start.angles, 0.02)
         self.optimizer = torch.optim.Adam(
             [{"params": [self.frames.change], "lr": _RATES[0]}, {"params": [self.frames.shift], "lr": _RATES[1]}]
         )
 
     def loss(self, step: int, rng: Generator) -> dict[str, Tensor]:
         """All terms of one step."""
-        made, start, both = self.frames(), self._start, self._both
+        made, start, plan = self.frames(), self._start, self.plan
         joints = pose(made.angles, made.root).joints
         moved, was = joints.diff(n=2, dim=0), start.diff(n=2, dim=0)
+        both = plan.stands[1:] * plan.stands[:-1]
+        speeds, near = slides(joints, self.fps), touching(joints, 0.03)
+        scuffs = (1 - both) * near[1:] * near[:-1] * speeds.detach().clamp_max(1.0)  # up with them
+        off = (joints[:, _FEET][..., [0, 2]] - plan.places).square().sum(-1)
+        low = (plan.above + torch.tensor(LEVELS) - joints[:, _FEET, 1]).clamp_min(0) * (1 - plan.stands)
         return {
-            "slide": 6.0 * (both * slides(joints, self.fps)).sum() / both.sum().clamp_min(1),
+            "slide": 6.0 * (both * speeds).sum() / both.sum().clamp_min(1),
+            "scuff": 6.0 * scuffs.sum() / both.sum().clamp_min(1),
+            "stand": 200.0 * (plan.stands * off).sum() / plan.stands.sum().clamp_min(1),
+            "step": 400.0 * low.square().sum() / (1 - plan.stands).sum().clamp_min(1),
             "place": 12.0 * (joints - start).square().sum(-1).mean(),
             "smooth": 150.0 * (moved - was).square().sum(-1).mean(),
-            "angles": 0.02 * (unbounded(made.angles, 1e-4) - self._free).square().mean(),
+            "angles": 0.02 * (unbounded(made.angles, 0.02) - self._free).square().mean(),
         }
 
     def run(self, seed: int = 0, start: int = 0) -> Iterator[Step]:

@@ -38,7 +38,7 @@ def film(posed: Posed, side: int, azimuth: float | int = 32.0) -> list[Float[Ten
 
 def over_time(posed: Posed, count: int, side: int, azimuth: float | int = 32.0) -> Images:
     """Frames evenly over time."""
-    return _shown(posed[_evenly(len(posed), count)], side, azimuth)
+    return _shown(posed[evenly(len(posed), count)], side, azimuth)
 
 
 def _shown(posed: Posed, side: int, azimuth: float | int) -> Images:
@@ -47,14 +47,15 @@ def _shown(posed: Posed, side: int, azimuth: float | int) -> Images:
     return torch.nn.functional.avg_pool2d(large, 2).clamp(0, 1)
 
 
-def _evenly(frames: int, count: int) -> Tensor:
+def evenly(frames: int, count: int) -> Tensor:
+    """Numbers of `count` frames from the first to the last."""
     return torch.linspace(0, frames - 1, count).round().long()
 
 
 @torch.no_grad()
 def film_embeddings(who: Any, posed: Posed) -> Float[Tensor, "v f d"]:
     """Rows of the frames of a film, from each of `JUDGED`, as `who` sees them."""
-    some = posed[_evenly(len(posed), who.frames)]
+    some = posed[evenly(len(posed), who.frames)]
     seen = torch.cat([pictures(some, azimuth, side=who.image_size, elevation=6.0) for azimuth in JUDGED])
     rows: Tensor = who.encode_image(seen)
     return rows.unflatten(0, (len(JUDGED), -1))

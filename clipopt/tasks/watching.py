@@ -144,6 +144,12 @@ def same_deeds(text: str) -> set[str]:
     return found | {other for pair in ALIKE for other in pair if found & set(pair)}
 
 
+def directed(text: str) -> bool:
+    """Whether what `text` says is known to be something else, or nothing, when it is played backward."""
+    moves = (deeds()[phrase][1] for phrase in same_deeds(text))
+    return any(move is not None and move.backward != "" for move in moves)
+
+
 def _rather(scorer: Any, mine: Tensor, others: Tensor) -> Tensor:
     both = torch.cat([mine[:, None], others], 1)
     # The head's own scale, by way of its logits: these are linear in the cosines.
