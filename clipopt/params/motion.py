@@ -128,13 +128,12 @@ class Frames(nn.Module):
 
     def __init__(self, start: Stances, waves: int = 0) -> None:
         super().__init__()
-        self.free = unbounded(start.angles.detach(), 1e-4)
+        self.free = unbounded(start.angles.detach(), 0.02)
         self.base = start.root.detach().clone()
         self.basis = cosines(len(start), waves) if waves else torch.eye(len(start))
         self.change = nn.Parameter(torch.zeros(self.basis.shape[1], start.angles.shape[1]))
-        self.shift = nn.Parameter(torch.zeros(self.basis.shape[1], 3))
+        self.shift = nn.Parameter(torch.zeros(self.basis.shape[1], 6))
 
     def forward(self) -> Stances:
         """All frames."""
-        moved = torch.cat([self.base[:, :3] + self.basis @ self.shift, self.base[:, 3:]], 1)
-        return Stances(bounded(self.free + self.basis @ self.change), moved)
+        return Stances(bounded(self.free + self.basis @ self.change), self.base + self.basis @ self.shift)

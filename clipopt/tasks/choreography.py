@@ -1,9 +1,10 @@
 """Search for motions: poses of the bank in turn, chosen by who looks at films; no gradients yet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,13 +15,15 @@ from clipopt.params.motion import Key, Motion
 from clipopt.render.figure import pose
 from clipopt.tasks.phases import Course, course
 from clipopt.tasks.posebank import Bank, limbs
-from clipopt.tasks.watching import Watcher, pictures
+from clipopt.tasks.watching import Watcher, directed, pictures
 
 LOOKS = (26.0, -50.0)
 """Azimuths from which a search looks at films, degrees."""
 _ECONOMY, _HASTE = 0.35, 0.15  # weights of what bends without need, and of speed beyond _FAST
 _POSES, _START = 0.4, 0.5  # of each pose beyond two, and of not standing at the start
+_ARROW, _SURE = 0.5, 2.0  # of fitting better than backward, and where that counts no more
 _FAST = 2.5  # metres per second, in the mean of the joints
+_TOGETHER = 8  # programs that are looked at together
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,15 @@ class Program:
         """How far a round turns the figure: where its beats turn, on by one more such step."""
         yaws = [beat.yaw for beat in self.beats]
         return (yaws[-1] - yaws[0]) * len(yaws) / (len(yaws) - 1) if len(yaws) > 1 and self.rounds > 1 else 0.0
+
+    def state(self) -> dict[str, Any]:
+        """As tensors and numbers."""
+        return {"rows": self.rows, "beats": [[b.pose, b.mirrored, b.yaw] for b in self.beats], "rounds": self.rounds}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Program":
+        """The program that `state` was called on."""
+        return cls(state["rows"], tuple(Beat(*beat) for beat in state["beats"]), state["rounds"])
 
 
 def build(
@@ -120,23 +132,45 @@ class Search:
         self.scores = watcher.poses(bank.seen, text)
         self.found: list[tuple[float, Program]] = []
 
-    @torch.no_grad()
-    def run(self, tries: int, said: Callable[[int], None] = lambda _: None) -> Program:
-        """The best program: simple ones first, then changes of the best, `tries` in all."""
+    def run(self, tries: int) -> Iterator[int]:
+        """Looks at simple programs first, then at changes of the best, `tries` in all; yields how many it has seen."""
         simple = self._simple()
         if not self.watcher.sees_films:
-            return simple[0]
-        self._score(simple[: max(1, tries // 2)])
-        said(len(self.found))
+            self.found = [(0.0, simple[0])]
+            yield tries
+            return
+        simple = simple[: max(1, tries // 2)]
         while len(self.found) < tries:
-            self._score([self._changed() for _ in range(min(8, tries - len(self.found)))])
-            said(len(self.found))
+            seen = len(self.found)
+            some = simple[seen : seen + _TOGETHER]
+            self._score(some or [self._changed() for _ in range(min(_TOGETHER, tries - seen))])
+            yield len(self.found)
+
+    @property
+    def best(self) -> Program:
+        """The best program so far."""
         return self.found[0][1]
 
+    def state(self) -> dict[str, Any]:
+        """What is needed to go on."""
+        found = [{"total": total, **program.state()} for total, program in self.found]
+        version, numbers, left = self.rng.getstate()
+        return {"found": found, "chance": [version, list(numbers), left]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        version, numbers, left = state["chance"]
+        self.rng.setstate((version, tuple(numbers), left))
+        self.found = [(one["total"], Program.from_state(one)) for one in state["found"]]
+
+    @torch.no_grad()
     def _score(self, programs: Sequence[Program]) -> None:
         motions = [build([p], [(0.0, self.seconds)], self.seconds, 30.0) for p in programs]
         rows = film_rows(self.watcher, motions)
         fits = self.watcher.films(rows.flatten(0, 1), self.text).view(len(programs), -1).mean(1)
+        if directed(self.text):  # and how much less well they fit backward
+            back = self.watcher.films(rows.flip(2).flatten(0, 1), self.text).view(len(programs), -1).mean(1)
+            fits = fits + _ARROW * (fits - back).clamp(-_SURE, _SURE)
         for program, motion, fit in zip(programs, motions, fits.tolist(), strict=True):
             stances = motion.at(torch.linspace(0, self.seconds, 24))
             joints = pose(stances.angles, stances.root).joints

@@ -21,9 +21,10 @@ from clipopt.record.folder import new_folder
 from clipopt.render.figure import pose
 from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import require_positive
-from clipopt.tasks.moving import Moving, Plan, film_embeddings, measure, order_gaps, over_time
+from clipopt.tasks.moving import Moving, Plan
 from clipopt.tasks.phases import split_phases
 from clipopt.tasks.posebank import SIZE, load_bank
+from clipopt.tasks.showing import film_embeddings, measure, order_gaps, over_time
 from clipopt.tasks.watching import Watcher, pictures
 
 RIVALS = 32

@@ -1,9 +1,12 @@
 """`clipopt motion`: a figure that does what a sentence says."""
 
+import dataclasses
 import json
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,9 @@ from clipopt.tasks.checks import require_positive
 from clipopt.tasks.moving import Moving, Plan
 from clipopt.tasks.phases import split_phases
 from clipopt.tasks.words import check_words
+
+_SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
+_KEPT_ON_RESUME = ("resume", "dry_run", "json", "quiet")
 
 
 @dataclass(frozen=True)
@@ -31,13 +37,14 @@ class MotionTask:
         clipopt motion "a person at the gym" --phases "a person squatting; a person raising both arms"
         clipopt motion "a person waves with both hands" --rig hero.glb
         clipopt motion "a person sits down" --scorer openai/clip-vit-base-patch32 --film microsoft/xclip-base-patch32
+        clipopt motion --resume outputs/motion/RUN            continue where it stopped
 
     The last line names the folder: result.bvh and result.glb open in Blender, result.npz holds the 22 joints in
     HumanML3D's order; result.mp4, result.gif, sheet.png (over time), report.html, summary.json.
     """
 
-    prompt: str
-    """What the figure does, such as "a person raises both arms, then squats"."""
+    prompt: tuple[str, ...]
+    """What the figure does: one sentence in quotes, such as "a person raises both arms, then squats"."""
     seconds: float = 3.0
     """Length of the motion."""
     fps: float = 30.0
@@ -71,6 +78,8 @@ class MotionTask:
     """Folder to write, exactly; by default a new one, outputs/motion/<time>-<prompt>."""
     overwrite: bool = False
     """Replace the run that --out holds."""
+    resume: Path | None = None
+    """Continue the run in this folder with its own settings, on the CPU bit for bit."""
     dry_run: bool = False
     """Check everything, say what would be done, and write nothing."""
     json: bool = False
@@ -84,38 +93,86 @@ class MotionTask:
         Raises:
             ValueError: a setting is wrong, in one line.
         """
-        plan, phases = self._plan()
+        if self.resume is not None:
+            return self._prepare_resume(self.resume)
+        moving, fingerprints = self._load()
         check_out(self.out, overwrite=self.overwrite)
+        if self.dry_run:
+            return lambda: self._say_plan(moving)
+
+        def work() -> None:
+            run = Run.create(
+                self.out, "motion", moving.prompt, self._settings(),
+                command=["clipopt", *sys.argv[1:]], fingerprints=fingerprints, overwrite=self.overwrite,
+            )  # fmt: skip
+            self._make(moving, run)
+
+        return work
+
+    def _prepare_resume(self, folder: Path) -> Callable[[], None]:
+        default = MotionTask(())
+        for name, value in vars(self).items():
+            if name not in _KEPT_ON_RESUME and value != getattr(default, name):
+                option = "the sentence" if name == "prompt" else f"--{name.replace('_', '-')}"
+                raise ValueError(f"--resume continues a run with its own settings: leave out {option}")
+        run = Run.resume(folder, "motion")
+        settings = _from_config(run.config, folder)
+        settings = dataclasses.replace(settings, dry_run=self.dry_run, json=self.json, quiet=self.quiet)
+        moving, fingerprints = settings._load()
+        run.require(fingerprints=fingerprints)
+        if run.state is not None:
+            moving.load_state(run.state)
+        if self.dry_run:
+            return lambda: settings._say_plan(moving)
+        return lambda: settings._make(moving, run)
+
+    def _load(self) -> tuple[Moving, dict[str, str]]:
+        """Everything that the settings name, checked and in memory, with the fingerprints of what was read."""
+        plan, prompt, phases = self._plan()
         rig = None if self.rig is None else load_rig(self.rig)
         scorer = load_scorer(self.scorer)
         film = self._film(scorer)
         judge = None if self.judge == "none" else load_scorer(self.judge)
-        judge = check_words([self.prompt, *phases], scorer, judge)
+        judge = check_words([prompt, *phases], scorer, judge)
         if judge is not None and not hasattr(judge, "encode_video"):
             raise ValueError(f"--judge must see films: expected embedded-motion-judge or none, got {self.judge}")
         fingerprints = {"scorer": scorer.fingerprint} | ({} if judge is None else {"judge": judge.fingerprint})
         if film is not None and film is not scorer:
             fingerprints["film"] = film.fingerprint
-        moving = Moving(plan, self.prompt, phases, scorer, film, judge, rig)
-        if self.dry_run:
-            told = {"phases": phases, "settings": asdict(plan), "seconds expected": moving.expected_seconds()}
-            return lambda: _say(json.dumps(told, indent=None if self.json else 2))
+        if self.rig is not None:
+            fingerprints["rig"] = sha256(self.rig.read_bytes()).hexdigest()[:12]
+        return Moving(plan, prompt, phases, scorer, film, judge, rig), fingerprints
 
-        def work() -> None:
-            run = Run.create(
-                self.out, "motion", self.prompt, {"prompt": self.prompt, "phases": phases, **asdict(plan)},
-                command=["clipopt", *sys.argv[1:]], fingerprints=fingerprints, overwrite=self.overwrite,
-            )  # fmt: skip
+    def _make(self, moving: Moving, run: Run) -> None:
+        try:
             summary = moving.run(run, quiet=self.quiet or self.json)
-            _say(json.dumps(summary, ensure_ascii=False) if self.json else str(run.folder))
+        except KeyboardInterrupt:
+            command = f"clipopt motion --resume {shlex.quote(str(run.folder))}"
+            sys.stderr.write(f"clipopt: interrupted and saved; continue with: {command}\n")
+            raise
+        sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n" if self.json else f"{run.folder}\n")
 
-        return work
+    def _say_plan(self, moving: Moving) -> None:
+        told = {
+            "phases": moving.phases, "settings": asdict(moving.plan), "seconds expected": moving.expected_seconds()
+        }  # fmt: skip
+        sys.stdout.write(json.dumps(told, indent=None if self.json else 2) + "\n")
 
-    def _plan(self) -> tuple[Plan, list[str]]:
-        if not self.prompt.strip():
+    def _settings(self) -> dict[str, Any]:
+        """What config.json keeps: enough to repeat the run from any folder."""
+        settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
+        named = {name: Path(settings[name]).expanduser() for name in ("scorer", "film", "judge")}
+        settings |= {name: str(path.absolute()) for name, path in named.items() if path.exists()}
+        return settings | {"rig": self.rig and self.rig.absolute()}
+
+    def _plan(self) -> tuple[Plan, str, list[str]]:
+        if not "".join(self.prompt).strip():
             raise ValueError('say what to do, for example: clipopt motion "a person raises both arms, then squats"')
+        if len(self.prompt) > 1:
+            raise ValueError(f"expected one sentence, got {len(self.prompt)}: write it in quotes")
+        (prompt,) = self.prompt
         require_positive(seconds=self.seconds, fps=self.fps, tries=self.tries, bank=self.bank)
-        phases = split_phases(self.prompt, self.phases)
+        phases = split_phases(prompt, self.phases)
         for name in ("steps", "lock"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
@@ -131,7 +188,7 @@ class MotionTask:
             seconds=self.seconds, fps=self.fps, loop=self.loop, tries=self.tries, steps=self.steps,
             travel=not self.in_place, lock=self.lock, seed=self.seed, bank=self.bank,
         )  # fmt: skip
-        return plan, phases
+        return plan, prompt, phases
 
     def _film(self, scorer: Any) -> Any:
         if self.film == "none":
@@ -143,5 +200,9 @@ class MotionTask:
         return load_xclip(self.film)
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+def _from_config(config: Mapping[str, Any], folder: Path) -> MotionTask:
+    """The settings of a run that `_settings` wrote."""
+    try:
+        return MotionTask(**{**config, "prompt": tuple(config["prompt"]), "rig": config["rig"] and Path(config["rig"])})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error

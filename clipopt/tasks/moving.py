@@ -2,32 +2,30 @@
 
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from clipopt import files, motions
-from clipopt.geometry.contact import foot_skate, jerk
-from clipopt.geometry.skeleton import joint_rotations, limits
+from clipopt.geometry.skeleton import joint_rotations
+from clipopt.optimize import Step
 from clipopt.params.motion import Motion, Stances
 from clipopt.record import Film, Run
-from clipopt.render.figure import Posed, pose
+from clipopt.render.figure import pose
 from clipopt.rigs import Rig, save_rig
-from clipopt.tasks.choreography import Program, Search, build
+from clipopt.tasks.choreography import LOOKS, Program, Search, build
+from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.phases import backward_sentence
 from clipopt.tasks.posebank import SIZE, load_bank
-from clipopt.tasks.refining import Refinement, grounded, lock_feet
+from clipopt.tasks.recorded import CHECKPOINT_SECONDS, SAVING, ended
+from clipopt.tasks.refining import FeetLock, Refinement, flat_footed, grounded, landed
+from clipopt.tasks.showing import evenly, film, measure, order_gaps, over_time
 from clipopt.tasks.watching import Watcher, pictures
-from clipopt.types import Images
 
-JUDGED = (-48.0, -22.0, 22.0, 48.0)
-"""Azimuths from which a finished motion is judged, degrees; no step of the making looks from exactly there."""
 _SIDE, _CELL, _SHOWN = 320, 192, 12
 
 
@@ -59,7 +57,7 @@ class Plan:
 
 
 class Moving:
-    """A motion in the making.
+    """A motion in the making: a search for each phase, steps of the refinement, steps that lock the feet.
 
     Args:
         plan: The settings.
@@ -86,49 +84,90 @@ class Moving:
         step = plan.seconds / len(self.phases)
         self.spans = [(n * step, (n + 1) * step) for n in range(len(self.phases))]
         self.programs: list[Program] = []
+        self._search: Search | None = None
+        self._refinement: Refinement | None = None
+        self._lock: FeetLock | None = None
+        self._refined = self._locked = 0
+        self._left: Mapping[str, Any] = {}
+
+    @property
+    def total(self) -> int:
+        """Looks of the search and steps, all in all."""
+        return len(self.phases) * self.plan.tries + self.plan.steps + self.plan.lock
 
     def expected_seconds(self) -> int:
         """About how long it takes on one core, from a count of its pictures."""
         views = 2 * self.watcher.frames * self.plan.tries * len(self.phases) + 3 * self.watcher.frames * self.plan.steps
         return round(0.008 * views + 0.03 * self.plan.lock + 0.012 * 30 * self.plan.seconds + 15)
 
-    def make(self, quiet: bool = True, run: Run | None = None) -> Stances:
-        """Search, refine and ground; every frame of the result."""
-        from tqdm import tqdm
-
+    def draw(self) -> Iterator[tuple[int, Step | None]]:
+        """All that is left to do: yields what is done, of `total`, and the step of the refinement, where it was one."""
         plan, count = self.plan, len(self.phases)
-        total = count * plan.tries + plan.steps + plan.lock
-        with tqdm(total=total, unit="look", disable=quiet, file=sys.stderr) as bar, torch.random.fork_rng(devices=[]):
-            bank = load_bank(self.watcher.scorer, plan.bank)
-            self.programs = []
-            for number, text in enumerate(self.phases):
-                done = number * plan.tries
-                search = Search(self.watcher, bank, text, plan.seconds / count, plan.seed)
-                self.programs.append(search.run(plan.tries, partial(_advance, bar, done)))
-            motion = self._motion()
-            instead = [backward_sentence(self.phases)] if count > 1 else []
-            text = self.prompt if count > 1 else self.phases[0]
-            refinement = Refinement(motion, self.watcher, self.phases, self.spans, text, instead)
-            for step in refinement.run(plan.steps, plan.seed):
-                bar.update(count * plan.tries + step.index + 1 - bar.n)
-                if run is not None:
-                    run.log(step.index, step.loss, step.terms)
-            with torch.no_grad():
-                stances = motion()
-                stances = Stances(stances.angles.detach(), stances.root.detach())
-            stances = grounded(stances, go=plan.travel)
-            if plan.lock:
-                stances = lock_feet(
-                    stances, plan.fps, steps=plan.lock,
-                    said=partial(_advance, bar, count * plan.tries + plan.steps),
-                )  # fmt: skip
-        return stances
+        bank = load_bank(self.watcher.scorer, plan.bank)
+        while len(self.programs) < count:
+            text = self.phases[len(self.programs)]
+            self._search = Search(self.watcher, bank, text, plan.seconds / count, plan.seed)
+            if "search" in self._left:
+                self._search.load_state(self._left["search"])
+            for looked in self._search.run(plan.tries):
+                yield len(self.programs) * plan.tries + looked, None
+            self.programs.append(self._search.best)
+            self._search, self._left = None, {}
+        self._refinement = self._begin()
+        if "refinement" in self._left:
+            self._refinement.load_state(self._left["refinement"])
+        for step in self._refinement.run(plan.steps, plan.seed, self._refined):
+            self._refined = step.index + 1
+            yield count * plan.tries + self._refined, step
+        if plan.lock:
+            self._lock = FeetLock(self._grounded(), plan.fps, steps=plan.lock)
+            if "lock" in self._left:
+                self._lock.load_state(self._left["lock"])
+            for step in self._lock.run(plan.seed, self._locked):
+                self._locked = step.index + 1
+                yield count * plan.tries + plan.steps + self._locked, None
 
-    def _motion(self) -> Motion:
+    def make(self) -> Stances:
+        """Search, refine and ground; every frame of the result."""
+        for _ in self.draw():
+            pass
+        return self.stances()
+
+    def stances(self) -> Stances:
+        """Every frame, as it is by now: of a search that goes on the best so far."""
+        return self._grounded() if self._lock is None else self._lock.stances()
+
+    def _grounded(self) -> Stances:
+        programs = self.programs + ([] if self._search is None else [self._search.best])
+        motion = self._motion(programs) if self._refinement is None else self._refinement.motion
+        with torch.no_grad():
+            stances = motion()
+        return grounded(self._stood(landed(stances, self.plan.fps)), go=self.plan.travel)
+
+    @torch.no_grad()
+    def _stood(self, stances: Stances) -> Stances:
+        """With flat feet, unless who looks at films clearly likes it less: someone on tiptoe."""
+        flat = flat_footed(stances, self.plan.fps)
+        if not self.watcher.sees_films:
+            return flat
+        fits = []
+        for one in (flat, stances):
+            posed = pose(one.angles, one.root)[evenly(len(one), self.watcher.frames)]
+            seen = torch.cat([pictures(posed, look, side=self.watcher.side) for look in LOOKS])
+            rows = self.watcher.film.encode_image(seen).unflatten(0, (len(LOOKS), -1))
+            fits.append(float(self.watcher.films(rows, self.prompt).mean()))
+        return flat if fits[0] > fits[1] - 0.5 else stances
+
+    def _begin(self) -> Refinement:
+        several = len(self.phases) > 1
+        text, instead = (self.prompt, [backward_sentence(self.phases)]) if several else (self.phases[0], [])
+        return Refinement(self._motion(self.programs), self.watcher, self.phases, self.spans, text, instead)
+
+    def _motion(self, programs: Sequence[Program]) -> Motion:
         plan = self.plan
         if not plan.loop:
-            return build(self.programs, self.spans, plan.seconds, plan.fps)
-        program = self.programs[0]
+            return build(programs, self.spans[: len(programs)], plan.seconds, plan.fps)
+        program = programs[0]
         if program.rounds == 1:  # there and back
             back = program.beats[-2:0:-1] if len(program.beats) > 2 else ()
             program = replace(program, beats=program.beats + back)
@@ -138,13 +177,64 @@ class Moving:
         rows = program.rows
         return Motion(rows[:, :-6], rows[:, -6:], keys, seconds=plan.seconds, fps=plan.fps, loop=True)
 
+    def state(self) -> dict[str, Any]:
+        """What is needed to go on."""
+        parts = {"search": self._search, "refinement": self._refinement, "lock": self._lock}
+        return {
+            "programs": [program.state() for program in self.programs],
+            "refined": self._refined,
+            "locked": self._locked,
+            **{name: part.state() for name, part in parts.items() if part is not None},
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.programs = [Program.from_state(one) for one in state["programs"]]
+        self._refined, self._locked, self._left = state["refined"], state["locked"], state
+
     def run(self, run: Run, *, quiet: bool = False) -> dict[str, Any]:
-        """`make` with a folder; returns what summary.json holds."""
-        stances = self.make(quiet, run)
-        return self.write(run, stances)
+        """What is left to do, with a record; returns what summary.json holds.
+
+        Raises:
+            FloatingPointError: a term or a gradient is not finite; what there is by then is written.
+            KeyboardInterrupt: Ctrl-C, when all is saved.
+        """
+        from tqdm import tqdm
+
+        failure: Exception | None = None
+        status: Literal["done", "interrupted", "failed"] = "done"
+        with graceful_interrupt() as interrupted:
+            bar = tqdm(total=self.total, unit="look", disable=quiet, file=sys.stderr)
+            saved, pause = time.monotonic(), CHECKPOINT_SECONDS
+            try:
+                for done, step in self.draw():
+                    if step is not None:
+                        run.log(step.index, step.loss, step.terms)
+                    bar.update(done - bar.n)
+                    if interrupted() and done < self.total:
+                        status = "interrupted"
+                        break
+                    if time.monotonic() - saved > pause:
+                        began = time.monotonic()
+                        run.save(self.state())
+                        saved = time.monotonic()
+                        pause = max(CHECKPOINT_SECONDS, (saved - began) / SAVING)
+            except FloatingPointError as error:
+                failure, status = error, "failed"
+            finally:
+                bar.close()
+            if failure is None:
+                run.save(self.state())
+            return ended(self.write(run, self.stances(), status, str(failure or "")), failure, run)
 
     @torch.no_grad()
-    def write(self, run: Run, stances: Stances) -> dict[str, Any]:
+    def write(
+        self,
+        run: Run,
+        stances: Stances,
+        status: Literal["done", "interrupted", "failed"] = "done",
+        reason: str = "",
+    ) -> dict[str, Any]:
         """Every file of the result."""
         posed = pose(stances.angles, stances.root)
         rotations = joint_rotations(stances.angles, stances.root)
@@ -173,73 +263,7 @@ class Moving:
                 frames[number] = Path(place) / f"{number:06d}.png"
                 files.save(frames[number], picture)
             made = Film(frames, name="result", fps=fps, unit="frame", hold=0 if self.plan.loop else 1)
-            run.step = max(run.step, self.plan.steps)
             return run.finish(
                 best=files.sheet(sheet[::2], columns=6, cell=_CELL), labels=[self.prompt], scores=scores, film=made,
-                facts=facts,
+                facts=facts, status=status, reason=reason,
             )  # fmt: skip
-
-
-def _advance(bar: Any, before: int, done: int) -> None:
-    bar.update(before + done - bar.n)
-
-
-def measure(posed: Posed, stances: Stances, fps: float | int) -> dict[str, float | int]:
-    """What is wrong with a motion, in numbers."""
-    low, high = limits()
-    beyond = (stances.angles < low - 1e-5) | (stances.angles > high + 1e-5)
-    moved = posed.joints.diff(dim=0).norm(dim=-1).mean()
-    return {
-        "foot skate, cm/s": round(foot_skate(posed.joints, fps), 3),
-        "jerk, m/s^3": round(jerk(posed.joints, fps), 2),
-        "limit violations": int(beyond.sum()),
-        "mean joint speed, m/s": round(float(moved) * fps, 3),
-        "lowest point, cm": round(100 * float(posed.joints[..., 1].amin()), 2),
-    }
-
-
-def film(posed: Posed, side: int, azimuth: float | int = 32.0) -> list[Float[Tensor, "3 _ _"]]:
-    """Every frame as a picture; the camera goes along."""
-    return [picture for part in range(0, len(posed), 30) for picture in _shown(posed[part : part + 30], side, azimuth)]
-
-
-def over_time(posed: Posed, count: int, side: int, azimuth: float | int = 32.0) -> Images:
-    """Frames evenly over time."""
-    return _shown(posed[_evenly(len(posed), count)], side, azimuth)
-
-
-def _shown(posed: Posed, side: int, azimuth: float | int) -> Images:
-    backdrop = torch.linspace(0.95, 0.8, 2 * side)[None, None, :, None].expand(1, 3, -1, 2 * side).contiguous()
-    large = pictures(posed, azimuth, side=2 * side, background=backdrop, fine=True)
-    return torch.nn.functional.avg_pool2d(large, 2).clamp(0, 1)
-
-
-def _evenly(frames: int, count: int) -> Tensor:
-    return torch.linspace(0, frames - 1, count).round().long()
-
-
-@torch.no_grad()
-def film_embeddings(who: Any, posed: Posed) -> Float[Tensor, "v f d"]:
-    """Rows of the frames of a film, from each of `JUDGED`, as `who` sees them."""
-    some = posed[_evenly(len(posed), who.frames)]
-    seen = torch.cat([pictures(some, azimuth, side=who.image_size, elevation=6.0) for azimuth in JUDGED])
-    rows: Tensor = who.encode_image(seen)
-    return rows.unflatten(0, (len(JUDGED), -1))
-
-
-@torch.no_grad()
-def order_gaps(who: Any, posed: Posed, text: str, rows: Tensor | None = None) -> dict[str, float]:
-    """How well a film fits a text, by how much less it does backward, and by how much less than its best frame held."""
-    rows = film_embeddings(who, posed) if rows is None else rows
-    asked = who.encode_text([text])[0]
-
-    def fit(some: Tensor) -> float:
-        return float((who.encode_rows(some) @ asked).mean())
-
-    forward = fit(rows)
-    held = max(fit(rows[:, n : n + 1].expand_as(rows)) for n in range(rows.shape[1]))
-    return {
-        "cosine": round(forward, 4),
-        "reversed-time gap": round(forward - fit(rows.flip(1)), 4),
-        "frozen-pose gap": round(forward - held, 4),
-    }

@@ -98,6 +98,7 @@ class Watcher:
     film: Any
     side: int = SIDE
     _known: dict[str, Tensor] = field(default_factory=dict)
+    _deeds: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     @property
     def frames(self) -> int:
@@ -105,16 +106,18 @@ class Watcher:
         return int(self.film.frames) if self.film is not None else 8
 
     def text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Unit rows of texts, each encoded once."""
-        missing = [text for text in texts if text not in self._known]
-        if missing:
-            self._known |= dict(zip(missing, self.scorer.encode_text(missing), strict=True))
+        """Unit rows of texts, each encoded once, and by itself: so a row does not depend on what came before."""
+        for text in texts:
+            if text not in self._known:
+                self._known[text] = self.scorer.encode_text([text])[0]
         return torch.stack([self._known[text] for text in texts])
 
     def others(self, text: str) -> Float[Tensor, "n d"]:
         """Rows of what else a person may do, but for what `text` says in other words."""
+        if not len(self._deeds):
+            self._deeds = self.scorer.encode_text([f"a person {phrase}" for phrase in deeds()])
         same = same_deeds(text)
-        return self.text([f"a person {phrase}" for phrase in deeds() if phrase not in same])
+        return self._deeds[[phrase not in same for phrase in deeds()]]
 
     def poses(self, seen: Float[Tensor, "n v d"], text: str) -> Float[Tensor, " n"]:
         """How well poses fit a text rather than another: from 0 down, by the rows of their pictures."""
@@ -139,6 +142,12 @@ def same_deeds(text: str) -> set[str]:
     table = {phrase: {phrase, *(s for one in both if one for s in one.synonyms)} for phrase, both in deeds().items()}
     found = {phrase for phrase, said in table.items() if plain in said | set(map(third_person, said))}
     return found | {other for pair in ALIKE for other in pair if found & set(pair)}
+
+
+def directed(text: str) -> bool:
+    """Whether what `text` says is known to be something else, or nothing, when it is played backward."""
+    moves = (deeds()[phrase][1] for phrase in same_deeds(text))
+    return any(move is not None and move.backward != "" for move in moves)
 
 
 def _rather(scorer: Any, mine: Tensor, others: Tensor) -> Tensor:

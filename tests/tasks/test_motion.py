@@ -1,6 +1,7 @@
 """`clipopt motion` as a user runs it, before small random scorers: it does the same whatever they learnt."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from clipopt.geometry.skeleton import limits
 from clipopt.scorers import load_scorer
 from clipopt.scorers.film import FilmConfig, FilmTowers
 from clipopt.scorers.tower import TowerConfig
-from clipopt.tasks.choreography import Beat, Program, viterbi
+from clipopt.tasks import moving
+from clipopt.tasks.choreography import Beat, Program, Search, viterbi
 from clipopt.tasks.phases import backward_sentence, course, split_phases
 from clipopt.tasks.posebank import pose_bank
-from clipopt.tasks.refining import grounded, lock_feet
+from clipopt.tasks.refining import FeetLock, Refinement, grounded, lock_feet
 from clipopt.tasks.watching import same_deeds
 from clipopt.types import generator
 
@@ -67,6 +69,85 @@ def test_makes_every_file_and_the_same_again(films, tmp_path, capsys):
     assert {"reversed-time gap", "frozen-pose gap"} <= summary["judge on order"].keys()
     terms = json.loads((tmp_path / "a/steps.jsonl").read_text().splitlines()[0])["terms"]
     assert {"film", "direction", "contact", "freeze", "jerk", "acceleration"} <= terms.keys() | {"film"}
+
+
+@pytest.fixture(scope="module")
+def whole(films, tmp_path_factory):
+    """A run of two phases from start to end."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder.parent))
+        assert main([*LONGER, *films, "--out", str(folder)]) == 0
+    return folder
+
+
+LONGER = ["motion", "a person claps, then bows", *SHORT, "--tries", "10", "--steps", "3", "--lock", "3"]
+STAGES = [(Search, "_score", 4), (Refinement, "loss", 2), (FeetLock, "loss", 2)]
+
+
+def same(one, other):
+    for name in ("joints", "angles", "root"):
+        np.testing.assert_array_equal(np.load(one / "result.npz")[name], np.load(other / "result.npz")[name])
+    logs = [[json.loads(line)["terms"] for line in (run / "steps.jsonl").read_text().splitlines()]
+            for run in (one, other)]  # fmt: skip
+    assert logs[0] == logs[1]
+    summaries = [json.loads((run / "summary.json").read_text()) for run in (one, other)]
+    assert summaries[0]["scores"] == summaries[1]["scores"]
+    assert summaries[0]["status"] == summaries[1]["status"] == "done"
+
+
+@pytest.mark.parametrize(("stage", "name", "number"), STAGES)
+def test_interrupted_and_resumed_it_is_the_same_motion(
+    stage, name, number, whole, films, tmp_path, monkeypatch, capsys
+):
+    method, calls = getattr(stage, name), []
+
+    def interrupt(self, *arguments):
+        calls.append(name)
+        if len(calls) == number:
+            signal.raise_signal(signal.SIGINT)
+        return method(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, name, interrupt)
+        assert main([*LONGER, *films, "--out", "parts"]) == 130
+    assert len(calls) == number
+    assert "clipopt motion --resume parts" in capsys.readouterr().err
+    assert json.loads((tmp_path / "parts/summary.json").read_text())["status"] == "interrupted"
+    assert np.load(tmp_path / "parts/result.npz")["joints"].shape == (10, 22, 3)
+    assert main(["motion", "--resume", "parts", "--quiet"]) == 0
+    same(tmp_path / "parts", whole)
+
+
+@pytest.mark.parametrize(("stage", "name", "number"), STAGES)
+def test_killed_at_any_moment_the_folder_is_a_run_to_resume(stage, name, number, whole, films, tmp_path, monkeypatch):
+    method, calls = getattr(stage, name), []
+
+    def die(self, *arguments):
+        calls.append(name)
+        if len(calls) == number:
+            raise SystemExit(9)
+        return method(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, name, die)
+        patch.setattr(moving, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(moving, "SAVING", 1e9)
+        with pytest.raises(SystemExit):
+            main([*LONGER, *films, "--out", "parts"])
+    assert not (tmp_path / "parts/summary.json").exists()
+    assert (tmp_path / "parts/checkpoint.pt").exists()
+    assert main(["motion", "--resume", "parts", "--quiet"]) == 0
+    same(tmp_path / "parts", whole)
+
+
+def test_a_run_goes_on_with_its_own_models_only(whole, films, tmp_path, capsys):
+    record = json.loads((whole / "config.json").read_text())
+    record["fingerprints"]["scorer"] = "another"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/config.json").write_text(json.dumps(record))
+    assert main(["motion", "--resume", "other"]) == 2
+    assert "another model scorer" in capsys.readouterr().err
 
 
 def test_a_loop_closes(films, tmp_path):
@@ -140,10 +221,14 @@ def test_trains_from_nothing_and_the_result_guides(tmp_path, capsys, monkeypatch
         (["a person walks", "--scorer", "nothing"], "unknown scorer"),
         (["a person walks", "--film", "nothing here"], "X-CLIP"),
         (["a person walks", "--tries", "0"], "--tries"),
+        (["a person", "walks"], "in quotes"),
+        (["a person walks", "--resume", "nowhere"], "leave out the sentence"),
+        (["--resume", "nowhere", "--steps", "3"], "leave out --steps"),
+        (["--resume", "nowhere"], "no run to resume"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_nothing_is_written(arguments, message, films, tmp_path, capsys):
-    own = [] if "--scorer" in arguments else films
+    own = [] if {"--scorer", "--resume"} & {*arguments} else films
     assert main(["motion", *arguments, *own]) == 2
     error = capsys.readouterr().err
     assert message in error
