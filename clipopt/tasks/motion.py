@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clipopt.record import Run, check_out
-from clipopt.rigs import load_rig
-from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import require_positive
-from clipopt.tasks.moving import Moving, Plan
+from clipopt.tasks.motion_plan import Plan
 from clipopt.tasks.phases import split_phases
 from clipopt.tasks.words import check_words
+
+if TYPE_CHECKING:
+    from clipopt.record import Run
+    from clipopt.tasks.moving import Moving
 
 _SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
 _KEPT_ON_RESUME = ("resume", "dry_run", "json", "quiet")
@@ -96,6 +97,8 @@ class MotionTask:
         if self.resume is not None:
             return self._prepare_resume(self.resume)
         moving, fingerprints = self._load()
+        from clipopt.record import Run, check_out
+
         check_out(self.out, overwrite=self.overwrite)
         if self.dry_run:
             return lambda: self._say_plan(moving)
@@ -110,6 +113,8 @@ class MotionTask:
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
+        from clipopt.record import Run
+
         default = MotionTask(())
         for name, value in vars(self).items():
             if name not in _KEPT_ON_RESUME and value != getattr(default, name):
@@ -126,9 +131,13 @@ class MotionTask:
             return lambda: settings._say_plan(moving)
         return lambda: settings._make(moving, run)
 
-    def _load(self) -> tuple[Moving, dict[str, str]]:
+    def _load(self) -> "tuple[Moving, dict[str, str]]":
         """Everything that the settings name, checked and in memory, with the fingerprints of what was read."""
         plan, prompt, phases = self._plan()
+        from clipopt.rigs import load_rig
+        from clipopt.scorers import load_scorer
+        from clipopt.tasks.moving import Moving
+
         rig = None if self.rig is None else load_rig(self.rig)
         scorer = load_scorer(self.scorer)
         film = self._film(scorer)
@@ -143,7 +152,7 @@ class MotionTask:
             fingerprints["rig"] = sha256(self.rig.read_bytes()).hexdigest()[:12]
         return Moving(plan, prompt, phases, scorer, film, judge, rig), fingerprints
 
-    def _make(self, moving: Moving, run: Run) -> None:
+    def _make(self, moving: "Moving", run: "Run") -> None:
         try:
             summary = moving.run(run, quiet=self.quiet or self.json)
         except KeyboardInterrupt:
@@ -152,7 +161,7 @@ class MotionTask:
             raise
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n" if self.json else f"{run.folder}\n")
 
-    def _say_plan(self, moving: Moving) -> None:
+    def _say_plan(self, moving: "Moving") -> None:
         told = {
             "phases": moving.phases, "settings": asdict(moving.plan), "seconds expected": moving.expected_seconds()
         }  # fmt: skip

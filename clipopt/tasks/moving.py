@@ -4,7 +4,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,41 +19,15 @@ from clipopt.render.figure import pose
 from clipopt.rigs import Rig, save_rig
 from clipopt.tasks.choreography import LOOKS, Program, Search, build
 from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.motion_plan import Plan
 from clipopt.tasks.phases import backward_sentence
-from clipopt.tasks.posebank import SIZE, load_bank
+from clipopt.tasks.posebank import load_bank
 from clipopt.tasks.recorded import CHECKPOINT_SECONDS, SAVING, ended
 from clipopt.tasks.refining import FeetLock, Refinement, flat_footed, grounded, landed
 from clipopt.tasks.showing import evenly, film, measure, order_gaps, over_time
 from clipopt.tasks.watching import Watcher, pictures
 
 _SIDE, _CELL, _SHOWN = 320, 192, 12
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Settings of a motion.
-
-    Attributes:
-        seconds: Its length.
-        fps: Frames per second.
-        loop: Whether its end goes over into its start.
-        tries: Motions that the search looks at, for each phase.
-        steps: Steps of the refinement.
-        travel: Whether the figure goes where its feet carry it.
-        lock: Steps that lock the feet.
-        seed: Of what is left to chance.
-        bank: Poses to search among.
-    """
-
-    seconds: float | int = 3.0
-    fps: float | int = 30.0
-    loop: bool = False
-    tries: int = 140
-    steps: int = 60
-    travel: bool = True
-    lock: int = 160
-    seed: int = 0
-    bank: int = SIZE
 
 
 class Moving:

@@ -20,6 +20,7 @@ from clipopt.files import atomic
 from clipopt.geometry.skeleton import NAMES, mirror_angles, mirror_root
 from clipopt.render.figure import pose
 from clipopt.scorers import Scorer
+from clipopt.tasks.motion_plan import Plan
 from clipopt.tasks.watching import VIEWS, pictures
 
 # How often, and the angles, as in people.txt; S is one side of the body, O the other.
@@ -67,7 +68,7 @@ _WHOLE: tuple[tuple[float | int, str], ...] = (
     (0.6, "roll 150"), (0.6, "roll -150"), (1.5, "pitch 72"), (1, "pitch 80 lift 60"), (1, "pitch 30"),
     (1, "pitch -60"),
 )  # fmt: skip
-SIZE = 3000
+SIZE = Plan.bank
 """Poses of the bank."""
 _DRAWN = 2  # counts up when what is drawn for the bank changes
 

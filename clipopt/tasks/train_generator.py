@@ -15,8 +15,8 @@ class TrainGenerator:
     the scorer's word transformer says of the captions. The folder that the last line names holds generator/, a
     standard folder of diffusers, which `clipopt latent` takes as --generator.
 
-    The shipped settings take about two hours of one CPU core where bfloat16 is fast, and 2 GB of disk while they run. To
-    try the machinery first: clipopt train generator --share 0.005
+    The shipped settings take about two hours of one CPU core where bfloat16 is fast, and 2 GB of disk while they run.
+    To try the machinery first: clipopt train generator --share 0.005
     """
 
     which: Literal["generator"]

@@ -1,0 +1,243 @@
+"""What `clipopt eval motion` does: make the motions of the suite, and have them named."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipopt import files
+from clipopt.embedded.moves import moves, sentence, third_person
+from clipopt.embedded.people import poses
+from clipopt.record import check_out, peak_memory, versions
+from clipopt.record.folder import new_folder
+from clipopt.render.figure import pose
+from clipopt.scorers import load_scorer
+from clipopt.tasks.checks import require_positive
+from clipopt.tasks.evaluate_motion import EvaluateMotion
+from clipopt.tasks.evaluating import evenly
+from clipopt.tasks.motion_plan import Plan
+from clipopt.tasks.moving import Moving
+from clipopt.tasks.phases import split_phases
+from clipopt.tasks.posebank import SIZE, load_bank
+from clipopt.tasks.showing import film_embeddings, measure, order_gaps, over_time
+from clipopt.tasks.watching import Watcher, pictures
+
+RIVALS = 32
+"""Prompts that a motion is named among, its own included."""
+_POSES = (
+    "raising both arms", "raising the left arm", "stretching both arms to the sides", "with the hands on the hips",
+    "squatting", "sitting on the floor", "lying on the back", "kneeling on the right knee", "doing the splits",
+    "lunging with the left leg",
+)  # fmt: skip
+_ACTIONS = (
+    "walking", "running", "waving with the right hand", "clapping", "jumping", "doing jumping jacks", "sitting down",
+    "standing up", "bowing", "kicking with the left leg", "punching with the right arm", "turning to the left",
+    "turning to the right", "lowering both arms", "nodding", "shaking the head", "picking something up", "crawling",
+    "doing push-ups", "bending from side to side", "flapping the arms", "stepping to the right", "lying down",
+    "getting up from the floor", "marching in place", "doing squats",
+)  # fmt: skip
+_THEN = (
+    ("raising both arms", "squatting"), ("squatting", "raising both arms"), ("clapping", "bowing"),
+    ("waving with the left hand", "sitting down"), ("kneeling", "raising the right arm"),
+    ("kicking with the right leg", "lying down"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt of the suite.
+
+    Attributes:
+        text: Its words.
+        group: "poses", "actions" or "then".
+        directed: Whether it is not the same backward.
+    """
+
+    text: str
+    group: str
+    directed: bool
+
+
+@cache
+def motion_prompts() -> tuple[Asked, ...]:
+    """The prompts in a fixed order: poses to take, actions, two things in turn."""
+    backward = {move.phrase: move.backward for move in moves()}
+    made = [Asked(f"a person {third_person(p)}", "poses", False) for p in _POSES]
+    made += [Asked(f"a person {p}", "actions", backward[p] != "") for p in _ACTIONS]
+    made += [Asked(f"a person {third_person(a)}, then {third_person(b)}", "then", True) for a, b in _THEN]
+    return tuple(made)
+
+
+@torch.no_grad()
+def pose_gate(scorer: Any, judge: Any, count: int = 40, size: int = SIZE) -> dict[str, Any]:
+    """Whether the bank holds named poses where the scorer looks for them: its five best, as the judge names them.
+
+    Returns:
+        Shares of the named poses where one of the five is named right first, where one has its name among the judge's
+        first five, and of all five that are named right; and the names that were not found.
+    """
+    watcher, bank = Watcher(scorer, scorer), load_bank(scorer, size)
+    texts = [sentence([one.phrase]) for one in poses()]
+    asked = judge.encode_text(texts)
+    chosen = [i * len(texts) // count for i in range(count)]
+    first, among, each, lost = [], [], [], []
+    for number in chosen:
+        best = bank.best(watcher.poses(bank.seen, texts[number]), 5)
+        posed = pose(bank.angles[best], bank.root[best])
+        seen = torch.stack([judge.encode_image(pictures(posed, azimuth)) for azimuth in (-30.0, 22.0, 60.0)], 1)
+        order = (seen @ asked.T).mean(1).argsort(1, descending=True)
+        right = order[:, 0] == number
+        first.append(bool(right.any()))
+        among.append(bool((order[:, :5] == number).any()))
+        each.append(float(right.float().mean()))
+        if not first[-1]:
+            lost.append(poses()[number].phrase)
+    told: dict[str, Any] = {
+        "one of five named": sum(first) / count,
+        "one of five, in the judge's top 5": sum(among) / count,
+        "all of the five": sum(each) / count,
+    }
+    return told | {"not found": lost}
+
+
+def prepare(task: EvaluateMotion) -> Callable[[], None]:
+    """Check everything, write nothing, and return the measurement."""
+    require_positive(seeds=task.seeds, seconds=task.seconds, tries=task.tries, bank=task.bank)
+    evenly(motion_prompts(), task.prompts)
+    if min(task.steps, task.lock) < 0:
+        raise ValueError("--steps and --lock must be 0 or more")
+    check_out(task.out, overwrite=task.overwrite)
+    scorer, judge = load_scorer(task.scorer), load_scorer(task.judge)
+    for name, who in (("scorer", scorer), ("judge", judge)):
+        if not hasattr(who, "encode_video"):
+            raise ValueError(f"--{name} must see films: expected embedded-motion or its judge, got {who.name}")
+    return lambda: _measure(task, scorer, judge)
+
+
+def _measure(task: EvaluateMotion, scorer: Any, judge: Any) -> None:
+    from tqdm import tqdm
+
+    suite = motion_prompts()
+    asked = [(prompt, task.seed + n) for prompt in evenly(suite, task.prompts) for n in range(task.seeds)]
+    plan = Plan(seconds=task.seconds, bank=task.bank, tries=task.tries, steps=task.steps, lock=task.lock)
+    out = new_folder(Path("outputs/eval"), task.task) if task.out is None else task.out
+    out.mkdir(parents=True, exist_ok=True)
+    lines, rows, sheets, started = [], [], [], time.perf_counter()
+    for prompt, seed in tqdm(asked, unit="motion", disable=task.json, file=sys.stderr):
+        begun = time.perf_counter()
+        moving = Moving(replace(plan, seed=seed), prompt.text, split_phases(prompt.text), scorer, scorer, None)
+        stances = moving.make()
+        with torch.no_grad():
+            posed = pose(stances.angles, stances.root)
+        rows.append(film_embeddings(judge, posed))
+        sheets.append(over_time(posed, 8, 96))
+        line = {"prompt": prompt.text, "group": prompt.group, "directed": prompt.directed, "seed": seed}
+        line |= measure(posed, stances, plan.fps) | {"seconds": round(time.perf_counter() - begun, 1)}
+        line |= {"judge": order_gaps(judge, posed, prompt.text, rows[-1])}
+        line |= {"scorer": order_gaps(scorer, posed, prompt.text)}
+        lines.append(line)
+    seen = torch.stack(rows)
+    kinds = {
+        "forward": seen,
+        "backward": seen.flip(2),
+        "held": seen[:, :, seen.shape[2] // 2, None].expand_as(seen),
+    }
+    ranks = {name: name_films(judge, some, [p for p, _ in asked]) for name, some in kinds.items()}
+    for index, line in enumerate(lines):
+        line["rank"] = {name: found[index][0] for name, found in ranks.items()}
+        line["judge reads"] = ranks["forward"][index][1]
+    files.write_text(out / "motions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    labels = []
+    for line in lines:
+        read = "" if line["rank"]["forward"] == 1 else f" (judge: {line['judge reads']})"
+        labels += [line["prompt"] + read, *[""] * 7]
+    files.save(out / "sheet.png", files.sheet(torch.cat(sheets), labels, columns=16, cell=96))
+    summary = {
+        **shares(lines),
+        "gate": pose_gate(scorer, judge, size=task.bank),
+        "motions": len(lines),
+        "rivals": min(RIVALS, len({p.text for p in suite})),
+        "seconds": round(time.perf_counter() - started, 1),
+        "plan": asdict(plan),
+        "fingerprints": {"scorer": scorer.fingerprint, "judge": judge.fingerprint},
+        "peak_memory_bytes": peak_memory(),
+        "versions": versions(),
+    }
+    files.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    if task.json:
+        sys.stdout.write(json.dumps(summary) + "\n")
+        return
+    told = summary["r_precision"]
+    sys.stdout.write(f"R-Precision by the judge, top 3 of {RIVALS}: {told['all']['top 3']:.1%}\n{out}\n")
+
+
+@torch.no_grad()
+def name_films(judge: Any, rows: Tensor, asked: Sequence[Asked]) -> list[tuple[int, str]]:
+    """For each film the rank of its own prompt among `RIVALS` of the suite, and the prompt that ranks first.
+
+    Args:
+        judge: Who names.
+        rows: Of the frames, (films, views, frames, d).
+        asked: The prompt of each film.
+    """
+    suite = [p.text for p in motion_prompts()]
+    text = judge.encode_text(suite)
+    found = []
+    for index, prompt in enumerate(asked):
+        rivals = [t for t in suite if t != prompt.text and not _alike(t, prompt.text)]
+        some = Random(f"rivals/{prompt.text}").sample(rivals, min(RIVALS - 1, len(rivals)))
+        columns = [suite.index(t) for t in (prompt.text, *some)]
+        fit = (judge.encode_rows(rows[index]) @ text[columns].T).mean(0)
+        found.append((1 + int((fit > fit[0]).sum()), suite[columns[int(fit.argmax())]]))
+    return found
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether a film of the one may be named as the other: to squat, and to do squats."""
+    pairs = ({"a person squats", "a person doing squats"}, {"a person lies on the back", "a person lying down"})
+    return {one, other} in pairs
+
+
+def shares(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of an evaluation, from its lines."""
+
+    def mean(values: Sequence[float | bool]) -> float | None:
+        return round(sum(map(float, values)) / len(values), 4) if values else None
+
+    groups = {"all": list(lines)} | {
+        name: [line for line in lines if line["group"] == name] for name in ("poses", "actions", "then")
+    }
+    precision = {
+        name: {f"top {k}": mean([line["rank"]["forward"] <= k for line in some]) for k in (1, 3)}
+        for name, some in groups.items()
+        if some
+    }
+    directed = [line for line in lines if line["directed"]]
+    moving = [line for line in lines if line["group"] != "poses"]
+    gap = {
+        key: {
+            "mean": mean([line["judge"][f"{key} gap"] for line in some]),
+            "above 0": mean([line["judge"][f"{key} gap"] > 0 for line in some]),
+            "top 3 of the control": mean([line["rank"][control] <= 3 for line in some]),
+        }
+        for key, control, some in (
+            ("reversed-time", "backward", directed), ("frozen-pose", "held", moving)
+        )
+    }  # fmt: skip
+    skate = [line["foot skate, cm/s"] for line in lines]
+    return {
+        "r_precision": precision,
+        "gaps": gap,
+        "foot skate, cm/s": {"mean": mean(skate), "median": sorted(skate)[len(skate) // 2], "most": max(skate)},
+        "jerk, m/s^3": mean([line["jerk, m/s^3"] for line in lines]),
+        "limit violations": sum(line["limit violations"] for line in lines),
+        "seconds of each": {"mean": mean([x["seconds"] for x in lines]), "most": max(x["seconds"] for x in lines)},
+    }
