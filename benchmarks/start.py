@@ -17,13 +17,14 @@ from pathlib import Path
 
 import torch
 
+HELPED = ("image", "latent", "caption", "eval mesh")
 CASES = {
     "python": ["-c", "pass"],
     "import torch": ["-c", "import torch"],
     "import clipopt": ["-c", "import clipopt"],
     "import clipopt, use it": ["-c", "import clipopt; clipopt.params, clipopt.Matching, clipopt.load_scorer"],
     "clipopt --help": ["-m", "clipopt", "--help"],
-    "clipopt image --help": ["-m", "clipopt", "image", "--help"],
+    **{f"clipopt {name} --help": ["-m", "clipopt", *name.split(), "--help"] for name in HELPED},
     "load the embedded scorer": ["-c", "import clipopt; clipopt.load_scorer('embedded')"],
 }
 

@@ -46,16 +46,51 @@ def test_every_flag_is_off_until_it_is_given(command: str):
     assert [(getattr(off, flag), getattr(on, flag)) for flag in flags] == [(False, True)] * len(flags)
 
 
-def in_a_process_of_its_own(script: str) -> str:
+def in_a_process_of_its_own(script: str, *arguments: str) -> str:
     root = str(Path(cli.__file__).parents[1])
-    script = f"import sys; sys.path.insert(0, {root!r}); {script}"
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r}); {script}", *arguments],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_help_loads_no_command_and_no_heavy_library():
     found = "{'clipopt.tasks', 'torch', 'kornia', 'transformers', 'diffusers', 'tyro', 'jinja2'} & sys.modules.keys()"
     said = in_a_process_of_its_own(f"from clipopt.cli import main; main(['--help']); print(sorted({found}))")
     assert said.splitlines()[-1] == "[]"
+
+
+LONGER = ("train scorer", "train motion", "train generator", "eval image", "eval latent", "eval mesh", "eval motion")
+
+
+def test_no_help_of_a_command_loads_torch_or_another_heavy_library():
+    script = """
+import contextlib, io
+from clipopt.cli import main
+heavy = {"torch", "numpy", "PIL", "jaxtyping", "transformers", "diffusers", "kornia", "imageio", "trimesh"}
+for command in sys.argv[1:]:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            main([*command.split(), "--help"])
+    except SystemExit:
+        pass
+    if not said.getvalue().startswith("usage: clipopt") or heavy & sys.modules.keys():
+        sys.exit(f"{command}: {sorted(heavy & sys.modules.keys())}")
+"""
+    assert in_a_process_of_its_own(script, *(set(COMMANDS) - {"train", "eval"}), *LONGER) == ""
+
+
+def test_a_missing_prompt_is_told_without_torch():
+    script = """
+from clipopt.cli import main
+for command in sys.argv[1:]:
+    assert main([command]) == 2, command
+    assert "torch" not in sys.modules, command
+"""
+    assert in_a_process_of_its_own(script, "image", "latent", "mesh", "motion", "story") == ""
 
 
 def test_public_names_are_read_when_asked_for_and_no_module_hides_one():
