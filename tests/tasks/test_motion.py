@@ -46,6 +46,8 @@ def films(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(moving, "_SIDE", 48)
+    monkeypatch.setattr(moving, "_CELL", 32)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
@@ -77,6 +79,8 @@ def whole(films, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder.parent))
+        patch.setattr(moving, "_SIDE", 48)
+        patch.setattr(moving, "_CELL", 32)
         assert main([*LONGER, *films, "--out", str(folder)]) == 0
     return folder
 
