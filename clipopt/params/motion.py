@@ -121,6 +121,8 @@ class Motion(nn.Module):
 class Frames(nn.Module):
     """Every frame of a motion by itself, inside the joint limits: for the last corrections, such as feet that slide.
 
+    Angles at a limit come a hundredth of their range inside: at the limit itself no gradient would move them.
+
     Args:
         start: What it begins with.
         waves: Learn this many cosine waves for each number instead of every frame; 0: every frame.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clipopt.geometry.contact import foot_skate, jerk, slides, touching, travel
+from clipopt.geometry.contact import fallen, foot_skate, footsteps, jerk, slides, touching, travel
 from clipopt.geometry.spline import catmull_rom, cosines
 from clipopt.types import generator
 
@@ -38,6 +38,46 @@ def test_travels_against_the_foot_it_stands_on():
     way = travel(spots, heights)
     torch.testing.assert_close(way[:, 1], 0.02 * torch.arange(10), atol=1e-4, rtol=0)
     assert float(way[:, 0].abs().max()) == 0
+
+
+def test_in_the_air_it_goes_on_as_it_took_off():
+    spots = torch.zeros(21, 1, 3)
+    spots[:, 0, 2] = -0.03 * torch.arange(21)
+    heights = torch.zeros(21, 1)
+    heights[8:12] = 0.3
+    spots[9:12, 0, 2] += torch.tensor([0.05, 0.1, 0.05])  # a leg that swings carries nobody
+    step = travel(spots, heights)[:, 1].diff()
+    torch.testing.assert_close(step, torch.full((20,), 0.03), atol=2e-3, rtol=0)
+
+
+def test_what_hangs_in_the_air_lands_and_a_jump_is_a_parabola():
+    assert float(fallen(torch.full((90,), 0.15), 30.0).max()) == 0
+    slow = 0.1 * torch.sin(torch.linspace(0, torch.pi, 90))
+    assert float(fallen(slow, 30.0).max()) == 0
+    jump = torch.zeros(90)
+    jump[30:54] = 0.4 * torch.sin(torch.linspace(0, torch.pi, 24))
+    made = fallen(jump, 30.0)
+    assert float(made.max()) == pytest.approx(0.4, abs=0.01)
+    flight = made[made > 0]
+    assert len(flight) / 30 == pytest.approx(2 * (2 * 0.4 / 9.81) ** 0.5, abs=0.07)
+    torch.testing.assert_close(flight.diff(n=2) * 900, torch.full((len(flight) - 2,), -9.81), atol=0.02, rtol=0)
+    twice = torch.cat([jump, jump])
+    assert float(fallen(twice, 30.0)[90:].max()) == pytest.approx(0.4, abs=0.01)
+
+
+def test_a_foot_that_slides_far_takes_steps_and_one_that_stands_stays():
+    joints = standing(60)
+    joints[:, [7, 10], 0] += 0.01 * torch.arange(60)[:, None]  # the left foot, 30 cm/s
+    made = footsteps(joints, 30.0)
+    assert bool((made.stands[:, [1, 3]] == 1).all())
+    torch.testing.assert_close(made.places[:, [1, 3]], joints[:, [8, 11]][..., [0, 2]])
+    held = made.stands[1:, 0] * made.stands[:-1, 0]
+    moved = made.places[:, 0].diff(dim=0).norm(dim=1)
+    assert float((held * moved).max()) < 1e-6
+    steps = int((made.stands[:, 0].diff() < 0).sum())
+    assert 2 <= steps <= 6
+    assert float(made.above[made.stands[:, 0] == 0, 0].max()) > 0.05  # it is lifted on its way
+    assert float((made.places[:, 0, 0] - joints[:, 7, 0]).abs().max()) < 0.15
 
 
 def test_jerk_of_a_cubic():
