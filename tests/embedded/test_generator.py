@@ -108,7 +108,7 @@ def test_the_generator_in_the_package_is_small_and_optimization_improves_what_it
     folder = files("clipopt").joinpath("embedded/weights/generator")
     with as_file(folder) as path:
         assert sum(each.stat().st_size for each in path.rglob("*") if each.is_file()) < 20e6
-    asked = ["a red rectangle", "three yellow stars"]
+    asked = ["a penguin", "three yellow stars"]
     scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
     plan = settle("latent", "embedded", diffusion.load.facts_of("embedded"), {"steps": 8, "crops": 2, "tries": 1})
     items = [Item({text: 1.0}, 0, text) for text in asked]
