@@ -66,7 +66,7 @@ class Recipe:
 def paint(recipe: Recipe, scorer: TowerScorer, folder: Path, side: int = SIDE) -> Iterator[int]:
     """Paint the recipe's pictures into `folder`, with the words of some captions; yields how many stand there.
 
-    They show what the scorer has seen. What an earlier call finished is kept.
+    They show what has a name in the scorer's words. What an earlier call finished is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     painter = Painter.of(scorer.towers.config.vocabulary, recipe.world, side)

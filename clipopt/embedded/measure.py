@@ -21,7 +21,7 @@ UNSEEN = 1_000_003
 def unseen(count: int, vocabulary: Sequence[str]) -> tuple[Images, Tensor, list[str]]:
     """Pictures of one thing in its own colours or one coloured shape, their captions' numbers, all captions.
 
-    They show what a scorer with this vocabulary has seen.
+    They show what has a name in this vocabulary.
     """
     painter, index = Painter.of(vocabulary, UNSEEN), 0
     scenes = [Scene(n) for n in painter.drawn]

@@ -240,10 +240,11 @@ class Painter:
 
     @classmethod
     def of(cls, vocabulary: Sequence[str], seed: int, side: int = 64) -> "Painter":
-        """A painter of what models with these words have seen.
+        """A painter for models with these words.
 
-        All of the world, if they read all of its names. The shipped ones are older than its solids and some of its
-        things: then the things that they read of, as the emoji font draws them.
+        Of all of the world, if they read all of its names. The shipped ones are older than its solids and many of its
+        things: then of what has a name in their words, as the emoji font draws it. Twelve of these things they have
+        not seen (an egg, a truck, a ball: words of other names).
         """
         read = named_in(vocabulary)
         if len(read) == len(concepts()):

@@ -148,16 +148,18 @@ class Generating:
         return torch.lerp(self._given, images, self._changes)
 
     def _sample(self, noise: Tensor, draw: int = 0) -> Images:
-        """Pictures of noise, by the pipeline's own scheduler, or guided, or from the given picture."""
-        plan, sampler = self.plan, self._drawer()
-        if plan.method == "guided":
-            with torch.enable_grad():
-                leaf = noise.detach().clone().requires_grad_()
-                return sampler(leaf, chain=partial(self._guided, draw=draw), given=self._clean).detach()
+        """Pictures of noise, by the pipeline's own scheduler, or from the given picture."""
+        sampler = self._drawer()
         if self._clean is not None:
-            chain = partial(diffusion.Chain, sampler.pipe.scheduler, strength=plan.strength)
+            chain = partial(diffusion.Chain, sampler.pipe.scheduler, strength=self.plan.strength)
             return sampler(noise, chain=lambda _: chain(), given=self._clean)
         return sampler(noise, draw=draw)
+
+    def _sample_guided(self, noise: Tensor, draw: int) -> Images:
+        """Pictures of noise whose every step of denoising the scorers guide."""
+        with torch.enable_grad():
+            leaf = noise.detach().clone().requires_grad_()
+            return self._drawer()(leaf, chain=partial(self._guided, draw=draw), given=self._clean).detach()
 
     def _guided(self, some: slice, *, draw: int) -> diffusion.Chain:
         """The scheduler of guided samples of some of the items."""
@@ -258,8 +260,9 @@ class Generating:
             noise = self._drawer().noise(index)
             if self._pool is not None:
                 noise = self._pool.move(noise, index)
+            sample = self._sample_guided if self.plan.method == "guided" else self._sample
             with torch.no_grad():
-                images = self._over(self._sample(noise, index))
+                images = self._over(sample(noise, index))
             scores = self.look(images, index)
             if self._pool is not None:
                 self._pool.keep(noise, scores["score"])

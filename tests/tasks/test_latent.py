@@ -81,9 +81,14 @@ def test_both_rules_of_guidance_guide_each_its_own_way(pipeline: str, towers: li
         config = json.loads((here / rule / "config.json").read_text())["config"]
         assert config["rule"] == rule
         made[rule] = pixels(here / rule / "last.png")
+        before = pixels(here / rule / "before.png")
+        assert not np.array_equal(before, made[rule])
     assert config["scale"] == UNIVERSAL["scale"]
     assert config["backward"] == UNIVERSAL["backward"]
     assert not np.array_equal(*made.values())
+    drawn = ["a red apple", "--method", "best-of-n", "--steps", "1", *QUICK, *towers]
+    assert latent(pipeline, *drawn, "--out", "alone") == 0
+    assert np.array_equal(before, pixels(here / "alone" / "before.png"))  # what the generator makes unguided
     assert latent(pipeline, *asked, "--rule", "universal", "--backward", "0", "--out", "forward") == 0
     assert not np.array_equal(pixels(here / "forward" / "last.png"), made["universal"])
 
