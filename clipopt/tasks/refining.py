@@ -295,11 +295,3 @@ class FeetLock:
         """Go on from what `state` gave."""
         self.frames.load_state_dict(state["frames"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def lock_feet(stances: Stances, fps: float | int, *, steps: int = 160) -> Stances:
-    """The same motion with feet that stand where they touch the ground."""
-    lock = FeetLock(stances, fps, steps=steps)
-    for _ in lock.run():
-        pass
-    return lock.stances()

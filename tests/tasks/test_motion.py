@@ -18,7 +18,7 @@ from clipopt.tasks import moving
 from clipopt.tasks.choreography import Beat, Program, Search, viterbi
 from clipopt.tasks.phases import backward_sentence, course, split_phases
 from clipopt.tasks.posebank import pose_bank
-from clipopt.tasks.refining import FeetLock, Refinement, flat_footed, grounded, landed, lock_feet
+from clipopt.tasks.refining import FeetLock, Refinement, flat_footed, grounded, landed
 from clipopt.tasks.watching import directed, same_deeds
 from clipopt.types import generator
 
@@ -313,7 +313,10 @@ def test_locked_feet_slide_less():
     walk = next(one for one in moves() if one.phrase == "walking").at(torch.linspace(0, 2, 50))
     stances = Stances(walk[:, :-6], walk[:, -6:])
     skate = [foot_skate(pose(s.angles, s.root).joints, 25.0) for s in (stances, grounded(stances))]
-    locked = lock_feet(grounded(stances), 25.0, steps=60)
+    lock = FeetLock(grounded(stances), 25.0, steps=60)
+    for _ in lock.run():
+        pass
+    locked = lock.stances()
     skate.append(foot_skate(pose(locked.angles, locked.root).joints, 25.0))
     assert skate[0] > 2 * skate[1]
     assert skate[2] < 0.5 * skate[1]
