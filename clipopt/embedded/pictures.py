@@ -20,7 +20,7 @@ from clipopt.embedded.painters import Painter
 from clipopt.scorers.tower import PAD, UNKNOWN, words
 
 CHUNK = 5_000
-_CAPTIONS = 2  # wordings kept of every picture
+_CAPTIONS, _FALSE = 2, 4  # wordings kept of every picture, and false neighbours of each
 _CONTEXT = 24
 
 
@@ -41,19 +41,19 @@ def _paint_chunk(seed: int, chunk: int, count: int, folder: Path) -> None:
         rng = Random(f"{seed}/{number}/captions")
         for _ in range(_CAPTIONS):
             true = describe(scene, rng)
-            wrong = falsify(true, rng)
+            wrong = [falsify(true, rng) for _ in range(_FALSE)]
             said.append(true.slots())
-            false.append(wrong.slots())
+            false.append([w.slots() for w in wrong])
             ids.append(_numbers(caption(true, rng), index))
-            false_ids.append(_numbers(caption(wrong, rng), index))
-    shape = (count, _CAPTIONS, -1)
+            false_ids.append([_numbers(caption(w, rng), index) for w in wrong])
+    shape, several = (count, _CAPTIONS, -1), (count, _CAPTIONS, _FALSE, -1)
     arrays: dict[str, NDArray[Any]] = {
         "scenes": np.array(scenes, np.int16),
         "tinted": np.array(tinted),
         "said": np.array(said, np.int16).reshape(shape),
-        "false": np.array(false, np.int16).reshape(shape),
+        "false": np.array(false, np.int16).reshape(several),
         "ids": np.array(ids, np.int16).reshape(shape),
-        "false_ids": np.array(false_ids, np.int16).reshape(shape),
+        "false_ids": np.array(false_ids, np.int16).reshape(several),
         "images": np.stack(images),
     }
     for name, array in arrays.items():
@@ -96,7 +96,7 @@ def paint(seed: int, count: int, folder: Path, *, workers: int | None = None) ->
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures with one true and one false caption each; attributes as `Scene.slots`, words as numbers.
+    """Pictures with one true caption each and `f` false ones; attributes as `Scene.slots`, words as numbers.
 
     `tinted` is that of the scenes.
     """
@@ -105,9 +105,9 @@ class Batch:
     scenes: Int[Tensor, "b 9"]
     tinted: Bool[Tensor, " b"]
     said: Int[Tensor, "b 9"]
-    false: Int[Tensor, "b 9"]
+    false: Int[Tensor, "b f 9"]
     ids: Int[Tensor, "b w"]
-    false_ids: Int[Tensor, "b w"]
+    false_ids: Int[Tensor, "b f w"]
 
 
 class Pictures:

@@ -128,8 +128,7 @@ class Trainer:
             Muon([named[n] for n in named if n in mixing], lr=0.0, dtype=precision),
             torch.optim.AdamW([named[n] for n in named if n not in mixing], lr=0.0, betas=(0.9, 0.98), weight_decay=0),
         )
-        known = self.towers.tokenize(names())
-        self._names = F.pad(known, (0, recipe.config.context - known.shape[1]))
+        self._names = self.towers.tokenize(names())
         self.done = 0
         self.updates = 0
         self.own = OwnPictures(pictures, self._image, self._text, self._scale, device=device)
@@ -211,18 +210,19 @@ class Trainer:
     def _match(self, images: Images, batch: Batch, mixed: Images) -> Tensor:
         """Symmetric InfoNCE, with `mixed` as pictures that no caption is true of, and the naming loss.
 
-        Captions also true of a picture are no negatives; one false caption each is. Named is the thing or coloured
+        Captions also true of a picture are no negatives; the false ones of each picture are. Named is the thing or coloured
         shape, among all of them: few of so many stand in one batch. A thing in a colour not its own is not called by
         its mere name.
         """
         count = len(images)
-        text = self._text(torch.cat([batch.ids, batch.false_ids, self._names]))
-        logits, wrong = (self._scale() * self._image(torch.cat([images, mixed])) @ text.T).split([count, len(mixed)])
-        logits, naming = logits[:, : 2 * count], logits[:, 2 * count :]
-        said = torch.cat([batch.said, batch.false])
+        seen = self._scale() * self._image(torch.cat([images, mixed]))
+        text = self._text(torch.cat([batch.ids, batch.false_ids.flatten(0, 1)]))
+        logits, wrong = (seen @ text.T).split([count, len(mixed)])
+        naming = seen[:count] @ self._text(self._names).T
+        said = torch.cat([batch.said, batch.false.flatten(0, 1)])
         also = true_of(said, batch.scenes) & ~(batch.tinted[:, None] & (said[:, 1] < 0))
         also = also.to(self.device)
-        also &= ~torch.eye(count, 2 * count, dtype=torch.bool, device=self.device)
+        also &= ~torch.eye(*logits.shape, dtype=torch.bool, device=self.device)
         logits = logits.masked_fill(also, -1e4)
         own = torch.arange(count, device=self.device)
         pictures = torch.cat([logits[:, :count], wrong[:, :count]]).T

@@ -117,10 +117,13 @@ class FilmTowers(nn.Module):
         self.head = FilmHead(film, towers.dim)
 
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
-        """Write weights as float16, architecture and vocabulary to one safetensors file."""
+        """Write weights, architecture and vocabulary to one safetensors file.
+
+        The weights are float16 with the eight significant bits of bfloat16: archives then pack them a sixth smaller.
+        """
         from safetensors.torch import save_file
 
-        tensors = {k: v.detach().half().cpu().contiguous() for k, v in self.state_dict().items()}
+        tensors = {k: v.detach().bfloat16().half().cpu().contiguous() for k, v in self.state_dict().items()}
         told = {"clipopt_film": json.dumps([asdict(self.towers.config), asdict(self.head.config)])}
         save_file(tensors, path, metadata={**(metadata or {}), **told})
 
