@@ -143,7 +143,7 @@ class Trainer:
         """The loss of a random batch, and figures for the log."""
         raise NotImplementedError
 
-    def run(self) -> Iterator[dict[str, float]]:
+    def run(self) -> Iterator[dict[str, float | str]]:
         """Train to the end of the stage; yields figures after every batch."""
         while self.done < self.stage.batches:
             warm = min(1.0, (self.done + 1) / 100)
@@ -160,7 +160,7 @@ class Trainer:
                 optimizer.step()
             self.done += 1
             self._track()
-            yield {"loss": float(loss.detach()), **figures}
+            yield {"phase": self.stage.name, "loss": float(loss.detach()), **figures}
 
     @torch.no_grad()
     def _track(self) -> None:

@@ -18,12 +18,12 @@ UNSEEN = 1_000_003
 """Seed of the world that no training draws from."""
 
 
-def unseen(count: int, vocabulary: Sequence[str]) -> tuple[Images, Tensor, list[str]]:
+def unseen(count: int, vocabulary: Sequence[str], side: int = 64) -> tuple[Images, Tensor, list[str]]:
     """Pictures of one thing in its own colours or one coloured shape, their captions' numbers, all captions.
 
-    They show what has a name in this vocabulary.
+    They show what has a name in this vocabulary, and are `side` pixels wide.
     """
-    painter, index = Painter.of(vocabulary, UNSEEN), 0
+    painter, index = Painter.of(vocabulary, UNSEEN, side), 0
     scenes = [Scene(n) for n in painter.drawn]
     scenes += [Scene(shape_number(s), c) for s in SHAPES for c in COLOUR_NAMES]
     number = {(s.concept, s.colour): i for i, s in enumerate(scenes)}
@@ -50,7 +50,7 @@ def accuracy(scorer: TowerScorer, count: int = 1000, eps: float = 0.0, steps: in
         restarts: Attacks per picture; it counts as named only if all of them fail.
     """
     device = scorer.towers.log_scale.device
-    images, right, captions = unseen(count, scorer.towers.config.vocabulary)
+    images, right, captions = unseen(count, scorer.towers.config.vocabulary, scorer.image_size)
     text = scorer.encode_text(captions)
     named = torch.zeros(count, dtype=torch.bool)
     for start in range(0, count, 125):
@@ -88,7 +88,7 @@ def attributes(scorer: TowerScorer, count: int = 1000) -> dict[str, tuple[float,
     two orders. Chance is one over their number.
     """
     device = scorer.towers.log_scale.device
-    painter = Painter.of(scorer.towers.config.vocabulary, UNSEEN + 1)
+    painter = Painter.of(scorer.towers.config.vocabulary, UNSEEN + 1, scorer.image_size)
     right: dict[str, list[bool]] = {}
     for index in range(count):
         picture, scene = painter.paint(index)
@@ -103,7 +103,8 @@ def attributes(scorer: TowerScorer, count: int = 1000) -> dict[str, tuple[float,
 
 def matches(scorer: TowerScorer, count: int = 1000) -> list[float]:
     """How well unseen pictures match what is said of them: the percentiles of the cosine, 0 to 100."""
-    painter, rng = Painter.of(scorer.towers.config.vocabulary, UNSEEN + 2), Random(UNSEEN + 2)
+    painter = Painter.of(scorer.towers.config.vocabulary, UNSEEN + 2, scorer.image_size)
+    rng = Random(UNSEEN + 2)
     device, cosines = scorer.towers.log_scale.device, []
     for start in range(0, count, 100):
         painted = [painter.paint(index) for index in range(start, min(start + 100, count))]

@@ -29,8 +29,8 @@ def _numbers(text: str, index: dict[str, int]) -> list[int]:
     return numbers + [PAD] * (_CONTEXT - len(numbers))
 
 
-def _paint_chunk(seed: int, chunk: int, count: int, folder: Path) -> None:
-    painter = Painter(seed)
+def _paint_chunk(seed: int, chunk: int, count: int, folder: Path, side: int) -> None:
+    painter = Painter(seed, side)
     index = {w: n + 2 for n, w in enumerate(vocabulary())}
     images, scenes, tinted, said, false, ids, false_ids = [], [], [], [], [], [], []
     for number in range(chunk * CHUNK, chunk * CHUNK + count):
@@ -63,8 +63,8 @@ def _paint_chunk(seed: int, chunk: int, count: int, folder: Path) -> None:
         path.with_suffix(".part").replace(path)
 
 
-def paint(seed: int, count: int, folder: Path, *, workers: int | None = None) -> Iterator[int]:
-    """Paint `count` pictures of world `seed` into `folder`; yields how many stand there so far.
+def paint(seed: int, count: int, folder: Path, *, workers: int | None = None, side: int = 64) -> Iterator[int]:
+    """Paint `count` pictures of world `seed`, `side` pixels wide, into `folder`; yields how many stand there so far.
 
     What an earlier call finished is kept. The pictures do not depend on the number of workers (default: the
     number of cores; 1 paints in this process).
@@ -82,12 +82,12 @@ def paint(seed: int, count: int, folder: Path, *, workers: int | None = None) ->
     yield done
     if workers == 1:
         for n in missing:
-            _paint_chunk(seed, n, sizes[n], folder)
+            _paint_chunk(seed, n, sizes[n], folder, side)
             done += sizes[n]
             yield done
         return
     with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(_paint_chunk, seed, n, sizes[n], folder): n for n in missing}
+        jobs = {pool.submit(_paint_chunk, seed, n, sizes[n], folder, side): n for n in missing}
         for job in as_completed(jobs):
             job.result()
             done += sizes[jobs[job]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -210,9 +210,9 @@ class Trainer:
     def _match(self, images: Images, batch: Batch, mixed: Images) -> Tensor:
         """Symmetric InfoNCE, with `mixed` as pictures that no caption is true of, and the naming loss.
 
-        Captions also true of a picture are no negatives; the false ones of each picture are. Named is the thing or coloured
-        shape, among all of them: few of so many stand in one batch. A thing in a colour not its own is not called by
-        its mere name.
+        Captions also true of a picture are no negatives; the false ones of each picture are. Named is the thing or
+        coloured shape, among all of them: few of so many stand in one batch. A thing in a colour not its own is not
+        called by its mere name.
         """
         count = len(images)
         seen = self._scale() * self._image(torch.cat([images, mixed]))
@@ -224,14 +224,18 @@ class Trainer:
         also = also.to(self.device)
         also &= ~torch.eye(*logits.shape, dtype=torch.bool, device=self.device)
         logits = logits.masked_fill(also, -1e4)
-        own = torch.arange(count, device=self.device)
-        pictures = torch.cat([logits[:, :count], wrong[:, :count]]).T
-        match = 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(pictures, own))
+        match = self._contrast(logits, wrong[:, :count])
         name, other = (_name(batch.scenes[:, slots]).to(self.device) for slots in ([0, 1], [5, 6]))
         both = (other >= 0).nonzero()[:, 0]
         naming = naming.index_put((both, other[both]), naming.new_tensor(-1e4))
         name = name.masked_fill(batch.tinted.to(self.device), -1)
         return match + _NAMING * F.cross_entropy(naming, name, ignore_index=-1)
+
+    def _contrast(self, logits: Float[Tensor, "b c"], wrong: Float[Tensor, "m b"]) -> Tensor:
+        """The loss of pictures against captions, the true ones first, and against pictures that none is true of."""
+        own = torch.arange(len(logits), device=self.device)
+        pictures = torch.cat([logits[:, : len(logits)], wrong]).T
+        return 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(pictures, own))
 
     def state(self) -> dict[str, Any]:
         """Everything that `resume` needs."""

@@ -1,6 +1,8 @@
 """The embedded generator: its reader of words is the scorer's; its training learns and resumes exactly."""
 
 import json
+import os
+import signal
 from functools import partial
 from importlib.resources import as_file, files
 
@@ -60,13 +62,13 @@ def test_trained_killed_and_resumed_it_is_one_pipeline_of_diffusers(here, monkey
     assert diffusion.load.facts_of(str(here / "whole" / "generator"))["embedded"] is True
     assert not (here / "whole" / "latents.pt").exists()
 
-    def dies(self, rng, whole=CoderTrainer.loss):
-        if self.done == 2:
-            raise KeyboardInterrupt
+    def interrupted(self, rng, whole=CoderTrainer.loss):
+        if self.done == 1:
+            os.kill(os.getpid(), signal.SIGINT)
         return whole(self, rng)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CoderTrainer, "loss", dies)
+        patch.setattr(CoderTrainer, "loss", interrupted)
         assert main([*COMMON, "--out", "cut"]) == 130
     assert "--resume cut" in capsys.readouterr().err
     assert main([*COMMON[:2], "--resume", "cut", "--pictures", "painted"]) == 0

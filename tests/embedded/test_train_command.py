@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -38,17 +40,19 @@ def test_it_trains_measures_and_cleans_up(here, capsys):
     assert len((here / "run" / "train.jsonl").read_text().splitlines()) == 7
 
 
-def test_killed_and_resumed_it_ends_in_the_same_weights(here, monkeypatch):
+def test_interrupted_and_resumed_it_ends_in_the_same_weights(here, monkeypatch, capsys):
     assert main([*COMMON, "--out", "whole", "--pictures", "painted"]) == 0
 
-    def dies(self, phase, index, whole=Trainer._batch):
-        if self.done == 5:
-            raise KeyboardInterrupt
+    def interrupted(self, phase, index, whole=Trainer._batch):
+        if self.done == 4:
+            os.kill(os.getpid(), signal.SIGINT)
         return whole(self, phase, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_batch", dies)
+        patch.setattr(Trainer, "_batch", interrupted)
         assert main([*COMMON, "--out", "cut", "--pictures", "painted"]) == 130
+    assert "clipopt train scorer --resume cut" in capsys.readouterr().err
+    assert torch.load(here / "cut" / "checkpoint.pt", weights_only=True)["done"] == 5
     assert not (here / "cut" / "scorer.safetensors").exists()
     assert main([*COMMON, "--resume", "cut", "--pictures", "painted"]) == 0
     whole, cut = (load_tower(here / name / "scorer.safetensors") for name in ("whole", "cut"))

@@ -1,0 +1,217 @@
+"""What towers, losses and hardening do to the embedded scorer, by short trainings that differ in one respect.
+
+    python benchmarks/towers.py --pictures FOLDER --out docs/towers.json [--only base,sigmoid] [--judge embedded-judge]
+
+Every variant has a fifth of the shipped plain and adversarial phases, on the same pictures, and none of the buffer
+phase. What stands in --out is kept, so that the table can be made on several days. Needs the emoji font that training
+needs. See README.md beside this file.
+"""
+
+import argparse
+import copy
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from clipopt import files
+from clipopt.embedded import training
+from clipopt.embedded.measure import accuracy, attributes
+from clipopt.embedded.pictures import Batch, Pictures, paint
+from clipopt.embedded.suite import interval, prompts, read
+from clipopt.embedded.training import Phase, Recipe, Trainer
+from clipopt.scorers import Scorer, load_scorer
+from clipopt.scorers.tower import TowerScorer, load_tower
+from clipopt.tasks.drawing import Drawing, Item
+from clipopt.tasks.evaluating import evenly
+from clipopt.tasks.planner import Plan
+
+PLAIN, HARDENING = 260, 90
+PICTURES = 40_000
+
+
+class Sigmoid(Trainer):
+    """The pairwise sigmoid loss with a learned bias (SigLIP: Zhai et al., ICCV 2023, arXiv:2303.15343)."""
+
+    def __init__(self, recipe: Recipe, pictures: Pictures) -> None:
+        super().__init__(recipe, pictures)
+        self.bias = nn.Parameter(torch.tensor(-8.0))
+        self.optimizers[1].add_param_group({"params": [self.bias]})
+
+    def _contrast(self, logits: Float[Tensor, "b c"], wrong: Float[Tensor, "m b"]) -> Tensor:
+        own = torch.eye(*logits.shape, device=logits.device)
+        pairs = F.binary_cross_entropy_with_logits(logits + self.bias, own, reduction="sum")
+        return (pairs + F.softplus(wrong + self.bias).sum()) / len(logits)
+
+
+class Unmoved(Trainer):
+    """Pictures as they were painted."""
+
+    def _batch(self, phase: Phase, index: int) -> dict[str, float]:
+        moved, training.jitter = training.jitter, lambda images, rng: images
+        try:
+            return super()._batch(phase, index)
+        finally:
+            training.jitter = moved
+
+
+class Few(Pictures):
+    """The pictures with fewer false captions each."""
+
+    count = 1
+
+    def draw(self, size: int, rng: Generator) -> Batch:
+        """A random batch."""
+        batch = super().draw(size, rng)
+        return replace(batch, false=batch.false[:, : self.count], false_ids=batch.false_ids[:, : self.count])
+
+
+class Unfalse(Few):
+    """The pictures without false captions."""
+
+    count = 0
+
+
+class Nameless(Trainer):
+    """Without the loss that names the thing."""
+
+    def _batch(self, phase: Phase, index: int) -> dict[str, float]:
+        weight, training._NAMING = training._NAMING, 0.0
+        try:
+            return super()._batch(phase, index)
+        finally:
+            training._NAMING = weight
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is different: the loop, the pictures, fields of the tower, the phases."""
+
+    trainer: type[Trainer] = Trainer
+    pictures: type[Pictures] = Pictures
+    tower: tuple[tuple[str, object], ...] = ()
+    eps: float = 1.5
+    hybrids: int = 32
+    seed: int = 0
+
+    def recipe(self) -> Recipe:
+        """The short training."""
+        shipped = training.recipe("scorer")
+        tower = replace(shipped.config, **dict(self.tower))  # type: ignore[arg-type]
+        phases = [Phase("plain", PLAIN, 1.5e-3, hybrids=self.hybrids)]
+        if self.eps:
+            phases.append(Phase("adversarial", HARDENING, 1.2e-3, self.eps, 3, hybrids=self.hybrids))
+        return replace(shipped, config=tower, phases=tuple(phases), seed=self.seed, pictures=PICTURES)
+
+
+VARIANTS = {
+    "base": Variant(),
+    "one false caption": Variant(pictures=Few),
+    "sigmoid loss": Variant(Sigmoid),
+    "eps 0.75": Variant(eps=0.75),
+    "eps 3": Variant(eps=3.0),
+    "plain alone": Variant(eps=0.0),
+    "half as wide": Variant(tower=(("widths", (24, 48, 96, 160)),)),
+    "no false caption": Variant(pictures=Unfalse),
+    "no naming": Variant(Nameless),
+    "no hybrids": Variant(hybrids=0),
+    "no picture noise": Variant(Unmoved),
+    "another seed": Variant(seed=4),
+    "96 px": Variant(tower=(("image_size", 96),), eps=2.25),
+}
+"""By name, in the order in which they are measured; at 96 px the same noise has one and a half times the norm."""
+
+
+def train(variant: Variant, pictures: Path, path: Path) -> tuple[TowerScorer, float, float]:
+    """The scorer, the minutes that it took, and the share that the last weights, not their average, name."""
+    recipe = variant.recipe()
+    side = recipe.config.image_size
+    folder = pictures / str(side)
+    with tqdm(total=recipe.pictures, desc="painting", file=sys.stderr) as bar:
+        for done in paint(recipe.world, recipe.pictures, folder, side=side):
+            bar.update(done - bar.n)
+    trainer = variant.trainer(recipe, variant.pictures(folder))
+    start = time.process_time()
+    for _ in tqdm(trainer.run(), total=recipe.batches, desc=path.stem, file=sys.stderr):
+        pass
+    minutes = (time.process_time() - start) / 60
+    trainer.result()[0].save(path)
+    last = TowerScorer(copy.deepcopy(trainer.towers), "last", "")
+    return load_tower(path), minutes, accuracy(last, 500)
+
+
+def drawn(scorers: list[Scorer], judge: Scorer, count: int) -> dict[str, object]:
+    """What the judge says of pictures that these scorers draw together, from noise."""
+    asked = evenly(prompts(), count)
+    images = []
+    for start in range(0, count, 17):
+        items = [Item({p.text: 1.0}, 0, p.text) for p in asked[start : start + 17]]
+        drawing = Drawing(Plan(128, 128, steps=80, begin="noise", tries=1), items, scorers)
+        for _ in drawing.draw():
+            pass
+        images.append(drawing.best.images)
+    right = [r.right for r in read(judge, torch.cat(images), asked)]
+    return {"share": sum(right) / len(right), "interval": interval(right), "pictures": len(right)}
+
+
+def step_time(scorer: Scorer, views: int = 24, rounds: int = 9) -> float:
+    """Median milliseconds of the gradient of so many views."""
+    images = torch.rand(views, 3, scorer.image_size, scorer.image_size, requires_grad=True)
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        torch.autograd.grad(scorer.encode_image(images).sum(), images)
+        times.append(1000 * (time.perf_counter() - start))
+    return sorted(times)[rounds // 2]
+
+
+def measure(scorer: TowerScorer, judge: Scorer, path: Path) -> dict[str, object]:
+    """Everything in the table but what the training itself tells."""
+    return {
+        "clean": accuracy(scorer, 1000),
+        "attacked": {str(eps): accuracy(scorer, 100, eps, steps=20, restarts=2) for eps in (0.5, 1.0, 2.0)},
+        "attributes": {name: share for name, (share, _) in attributes(scorer, 1000).items()},
+        "drawn": drawn([scorer], judge, 51),
+        "megabytes": path.stat().st_size / 1e6,
+        "milliseconds": step_time(scorer),
+    }
+
+
+def main() -> None:
+    """Train and measure what is not in the file yet."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", default=",".join(VARIANTS))
+    parser.add_argument("--judge", default="embedded-judge")
+    options = parser.parse_args()
+    judge = load_scorer(options.judge)
+    rows = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
+
+    def keep(name: str, make: Callable[[], dict[str, object]]) -> None:
+        if name not in rows:
+            rows[name] = make()
+            files.write_text(options.out, json.dumps(rows, indent=1) + "\n")
+
+    def one(name: str, path: Path) -> dict[str, object]:
+        scorer, minutes, last = train(VARIANTS[name], options.pictures, path)
+        return {"minutes": minutes, "last weights, clean": last, **measure(scorer, judge, path)}
+
+    where = {name: options.pictures / f"{name.replace(' ', '-')}.safetensors" for name in VARIANTS}
+    for name in options.only.split(","):
+        keep(name, lambda name=name: one(name, where[name]))  # type: ignore[misc]
+    both = [where["base"], where["another seed"]]
+    if all(path.exists() for path in both):
+        keep("base and another seed", lambda: {"drawn": drawn([load_tower(path) for path in both], judge, 51)})
+
+
+if __name__ == "__main__":
+    main()

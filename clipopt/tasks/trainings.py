@@ -1,0 +1,122 @@
+"""What all trainings share: settings that a resumed one goes on with, the folder, the loop with its checkpoints."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from clipopt import files
+from clipopt.record import check_out, peak_memory, versions
+from clipopt.record.folder import new_folder
+from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.train import Train
+from clipopt.tasks.train_generator import TrainGenerator
+from clipopt.tasks.train_motion import TrainMotion
+
+Task = Train | TrainGenerator | TrainMotion
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """A training that can be left and gone on with after every batch."""
+
+    done: int
+
+    def run(self) -> Iterator[Mapping[str, float | str]]:
+        """Train to the end; yields figures after every batch."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `resume` needs."""
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+
+
+def settle(task: Task, *more: str, device: str = "cpu") -> dict[str, Any]:
+    """The settings of a new training, or of the one to resume: share, seed, precision and the options named `more`.
+
+    Raises:
+        ValueError: an option is out of its range, the folder is taken, or holds nothing of this kind to resume.
+    """
+    from clipopt.scorers.precision import resolve_dtype
+
+    if not 0 < task.share <= 1:
+        raise ValueError(f"--share must lie above 0 and up to 1, got {task.share}")
+    if task.save_every < 1:
+        raise ValueError(f"--save-every must be at least 1, got {task.save_every}")
+    names = ("which", "share", "seed", *more)
+    if task.resume is not None:
+        return _settings(task.resume, task.which, {*names, "precision"})
+    check_out(task.out, overwrite=task.overwrite)
+    fast = resolve_dtype(task.precision, device) == torch.bfloat16
+    return {name: getattr(task, name) for name in names} | {"precision": "bfloat16" if fast else "float32"}
+
+
+def _settings(folder: Path, which: str, names: set[str]) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} holds no training to resume: expected {path} ({error})") from error
+    if settings.get("task") != "train" or not names <= settings.keys():
+        raise ValueError(f"{folder} holds no training to resume: {path} was not written by `clipopt train {which}`")
+    if settings["which"] != which:
+        raise ValueError(f"{folder} trains the {settings['which']}; resume it with: clipopt train {settings['which']}")
+    return settings
+
+
+def fit(recipe: Any, settings: dict[str, Any]) -> Any:
+    """A recipe, a dataclass with a seed that can be shortened, with the share and the seed that are asked for."""
+    if settings["share"] < 1:
+        recipe = recipe.shortened(settings["share"])
+    return recipe if settings["seed"] is None else replace(recipe, seed=settings["seed"])
+
+
+def folder(task: Task, settings: dict[str, Any], *made: str) -> Path:
+    """The training's folder. A new one has its settings in it, and nothing that an earlier training `made`."""
+    if task.resume is not None:
+        return task.resume
+    out = new_folder(Path("outputs/train"), task.which) if task.out is None else task.out
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("train.jsonl", "summary.json", *made):
+        (out / name).unlink(missing_ok=True)
+    files.write_text(out / "config.json", json.dumps({"task": "train", **settings}, indent=2) + "\n")
+    return out
+
+
+def run(task: Task, trainer: Trainer, total: int, checkpoint: Path, *, device: str = "cpu") -> None:
+    """Train to the end with a progress bar, a line of train.jsonl for every batch, and checkpoints.
+
+    Ctrl-C lets the batch in progress end, saves, and says how to go on.
+    """
+    from tqdm import tqdm
+
+    if checkpoint.exists():
+        trainer.resume(torch.load(checkpoint, map_location=device, weights_only=True))
+    out = checkpoint.parent
+    bar = tqdm(total=total, initial=trainer.done, desc=checkpoint.stem, disable=task.json, file=sys.stderr)
+    with bar, (out / "train.jsonl").open("a", encoding="utf-8") as log, graceful_interrupt() as pressed:
+        for figures in trainer.run():
+            bar.set_postfix({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in figures.items()}, refresh=False)
+            bar.update()
+            log.write(json.dumps({"batch": trainer.done, **figures}) + "\n")
+            if trainer.done % task.save_every == 0 or trainer.done == total or pressed():
+                log.flush()
+                with files.atomic(checkpoint) as temporary:
+                    torch.save(trainer.state(), temporary)
+            if pressed():
+                break
+    if trainer.done < total:
+        sys.stderr.write(f"interrupted and saved; go on with: clipopt train {task.which} --resume {out}\n")
+        raise KeyboardInterrupt
+
+
+def finish(task: Task, out: Path, summary: dict[str, Any]) -> None:
+    """Write the summary, with the memory that was needed and the versions, and tell where it is."""
+    summary = {**summary, "peak_memory_bytes": peak_memory(), "versions": versions()}
+    files.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    sys.stdout.write(json.dumps(summary) + "\n" if task.json else f"{out}\n")
