@@ -31,7 +31,7 @@ from clipopt.embedded.training import Phase, Recipe, Trainer
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.tower import TowerScorer, load_tower
 from clipopt.tasks.drawing import Drawing, Item
-from clipopt.tasks.evaluating import evenly
+from clipopt.tasks.evaluations import evenly
 from clipopt.tasks.planner import Plan
 
 PLAIN, HARDENING = 260, 90

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from clipopt import files
 from clipopt.diffusion.load import facts_of, fingerprint, load_pipeline
-from clipopt.embedded.suite import Prompt, Reading, bank, interval, prompts, read
-from clipopt.record import check_out, peak_memory, versions
-from clipopt.record.folder import new_folder
+from clipopt.embedded.suite import Prompt, Reading, bank, interval, prompts
+from clipopt.record import check_out
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.evaluate_latent import EvaluateLatent
-from clipopt.tasks.evaluating import by_group, evenly
+from clipopt.tasks.evaluations import by_group, each_with_seeds, evenly, finish, folder, in_words, read_all
 from clipopt.tasks.generating import Generating
 from clipopt.tasks.methods import Quest, settle, suited
 from clipopt.tasks.sight import Item
@@ -45,7 +44,7 @@ def prepare(task: EvaluateLatent) -> Callable[[], None]:
 def _measure(task: EvaluateLatent, plan: Quest, pipe: Any, scorer: Scorer, judge: Scorer, device: torch.device) -> None:
     from tqdm import tqdm
 
-    asked = [(prompt, task.seed + n) for prompt in evenly(prompts(), task.prompts) for n in range(task.seeds)]
+    asked = each_with_seeds(prompts(), task)
     made: dict[str, list[Tensor]] = {"before": [], "best of n": [], "optimized": []}
     spent, draws, taken = {"best of n": 0.0, "optimized": 0.0}, [], []
     bar = tqdm(total=len(asked), unit="picture", disable=task.json, file=sys.stderr)
@@ -71,11 +70,10 @@ def _measure(task: EvaluateLatent, plan: Quest, pipe: Any, scorer: Scorer, judge
     images = {name: torch.cat(parts) for name, parts in made.items()}
     order = [prompt for prompt, _ in asked]
     readings = {
-        name: {who: _read_all(eye, each.to(device), order) for who, eye in (("scorer", scorer), ("judge", judge))}
+        name: {who: read_all(eye, each.to(device), order) for who, eye in (("scorer", scorer), ("judge", judge))}
         for name, each in images.items()
     }
-    out = new_folder(Path("outputs/eval"), task.task) if task.out is None else task.out
-    out.mkdir(parents=True, exist_ok=True)
+    out = folder(task)
     _write(out, images, asked, readings)
     summary = {
         "r_precision": {name: {who: shares(order, r) for who, r in r_.items()} for name, r_ in readings.items()},
@@ -85,25 +83,14 @@ def _measure(task: EvaluateLatent, plan: Quest, pipe: Any, scorer: Scorer, judge
         "seconds": {name: round(value, 1) for name, value in spent.items()},
         "seconds_per_picture": round(spent["optimized"] / len(asked), 2),
         "plan": asdict(plan),
-        "fingerprints": {
-            "generator": fingerprint(task.generator), "scorer": scorer.fingerprint, "judge": judge.fingerprint,
-        },
-        "peak_memory_bytes": peak_memory(),
-        "versions": versions(),
-    }  # fmt: skip
-    files.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    if task.json:
-        sys.stdout.write(json.dumps(summary) + "\n")
-        return
+        "fingerprints": {"generator": fingerprint(task.generator)},
+    }
+    lines = []
     for name, r_ in readings.items():
         share = shares(order, r_["judge"])
         parts = (f"{group} {share[group]['share']:.1%}" for group in ("things", "compositional") if group in share)
-        low, high = share["all"]["interval"]
-        sys.stdout.write(
-            f"R-Precision@1 by the judge, {name}: {share['all']['share']:.1%} [{low:.1%}, {high:.1%}]; "
-            f"{', '.join(parts)}\n"
-        )
-    sys.stdout.write(f"{out}\n")
+        lines.append(f"R-Precision@1 by the judge, {name}: {in_words(share['all'])}; {', '.join(parts)}")
+    finish(task, out, scorer, judge, summary, lines)
 
 
 def shares(asked: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, dict[str, Any]]:
@@ -130,11 +117,6 @@ def _best_of(
         if took * (count + 1) / count > seconds:
             break
     return making.best.images, count, time.perf_counter() - began
-
-
-def _read_all(scorer: Scorer, images: Images, asked: Sequence[Prompt]) -> list[Reading]:
-    starts = range(0, len(images), 64)
-    return [r for s in starts for r in read(scorer, images[s : s + 64], asked[s : s + 64])]
 
 
 def _write(

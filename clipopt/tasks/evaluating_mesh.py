@@ -17,12 +17,11 @@ from clipopt.embedded.captions import Scene, caption, compatible, slots
 from clipopt.embedded.concepts import number_of
 from clipopt.embedded.suite import Prompt, Reading, bank, neighbour
 from clipopt.geometry.mesh import Mesh
-from clipopt.record import check_out, peak_memory, versions
-from clipopt.record.folder import new_folder
+from clipopt.record import check_out
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.evaluate_mesh import EvaluateMesh
-from clipopt.tasks.evaluating import by_group, evenly
+from clipopt.tasks.evaluations import by_group, each_with_seeds, evenly, finish, folder, in_words
 from clipopt.tasks.modelling import Modelling
 from clipopt.tasks.sculpting import Sculpting
 from clipopt.tasks.sight import Item
@@ -97,7 +96,7 @@ def prepare(task: EvaluateMesh) -> Callable[[], None]:
 def _measure(task: EvaluateMesh, plan: Modelling, scorer: Scorer, judge: Scorer, device: torch.device) -> None:
     from tqdm import tqdm
 
-    asked = [(prompt, task.seed + n) for prompt in evenly(solid_prompts(), task.prompts) for n in range(task.seeds)]
+    asked = each_with_seeds(solid_prompts(), task)
     start = meshes.primitive(task.mesh, plan.faces[0])
     sided, instead = task.staging.sided([scorer]), dict(task.staging.view)
     made: list[Mesh] = []
@@ -121,8 +120,7 @@ def _measure(task: EvaluateMesh, plan: Modelling, scorer: Scorer, judge: Scorer,
         for name, who in (("scorer", scorer), ("judge", judge))
     }
     measured = [measure(mesh) for mesh in made]
-    out = new_folder(Path("outputs/eval"), task.task) if task.out is None else task.out
-    out.mkdir(parents=True, exist_ok=True)
+    out = folder(task)
     _write(out, made, asked, readings, measured)
     shares = {name: {look: by_group(order, r) for look, r in looks.items()} for name, looks in readings.items()}
     summary = {
@@ -134,20 +132,13 @@ def _measure(task: EvaluateMesh, plan: Modelling, scorer: Scorer, judge: Scorer,
         "seconds": round(seconds, 1),
         "seconds_per_mesh": round(seconds / len(asked), 2),
         "plan": asdict(plan),
-        "fingerprints": {"scorer": scorer.fingerprint, "judge": judge.fingerprint},
-        "peak_memory_bytes": peak_memory(),
-        "versions": versions(),
     }
-    files.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    if task.json:
-        sys.stdout.write(json.dumps(summary) + "\n")
-        return
-    for name, looks in shares.items():
-        for look, groups in looks.items():
-            low, high = groups["all"]["interval"]
-            told = f"{groups['all']['share']:.1%} [{low:.1%}, {high:.1%}]"
-            sys.stdout.write(f"R-Precision@1 by the {name}, {look}: {told}\n")
-    sys.stdout.write(f"{out}\n")
+    lines = [
+        f"R-Precision@1 by the {name}, {look}: {in_words(groups['all'])}"
+        for name, looks in shares.items()
+        for look, groups in looks.items()
+    ]
+    finish(task, out, scorer, judge, summary, lines)
 
 
 def _write(

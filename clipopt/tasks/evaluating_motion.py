@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,13 +15,12 @@ from torch import Tensor
 from clipopt import files
 from clipopt.embedded.moves import moves, sentence, third_person
 from clipopt.embedded.people import poses
-from clipopt.record import check_out, peak_memory, versions
-from clipopt.record.folder import new_folder
+from clipopt.record import check_out
 from clipopt.render.figure import pose
 from clipopt.scorers import load_scorer
 from clipopt.tasks.checks import require_positive
 from clipopt.tasks.evaluate_motion import EvaluateMotion
-from clipopt.tasks.evaluating import evenly
+from clipopt.tasks.evaluations import each_with_seeds, evenly, finish, folder
 from clipopt.tasks.motion_plan import Plan
 from clipopt.tasks.moving import Moving
 from clipopt.tasks.phases import split_phases
@@ -126,10 +124,9 @@ def _measure(task: EvaluateMotion, scorer: Any, judge: Any) -> None:
     from tqdm import tqdm
 
     suite = motion_prompts()
-    asked = [(prompt, task.seed + n) for prompt in evenly(suite, task.prompts) for n in range(task.seeds)]
+    asked = each_with_seeds(suite, task)
     plan = Plan(seconds=task.seconds, bank=task.bank, tries=task.tries, steps=task.steps, lock=task.lock)
-    out = new_folder(Path("outputs/eval"), task.task) if task.out is None else task.out
-    out.mkdir(parents=True, exist_ok=True)
+    out = folder(task)
     lines, rows, sheets, started = [], [], [], time.perf_counter()
     for prompt, seed in tqdm(asked, unit="motion", disable=task.json, file=sys.stderr):
         begun = time.perf_counter()
@@ -167,16 +164,9 @@ def _measure(task: EvaluateMotion, scorer: Any, judge: Any) -> None:
         "rivals": min(RIVALS, len({p.text for p in suite})),
         "seconds": round(time.perf_counter() - started, 1),
         "plan": asdict(plan),
-        "fingerprints": {"scorer": scorer.fingerprint, "judge": judge.fingerprint},
-        "peak_memory_bytes": peak_memory(),
-        "versions": versions(),
     }
-    files.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    if task.json:
-        sys.stdout.write(json.dumps(summary) + "\n")
-        return
-    told = summary["r_precision"]
-    sys.stdout.write(f"R-Precision by the judge, top 3 of {RIVALS}: {told['all']['top 3']:.1%}\n{out}\n")
+    share = summary["r_precision"]["all"]["top 3"]
+    finish(task, out, scorer, judge, summary, [f"R-Precision by the judge, top 3 of {RIVALS}: {share:.1%}"])
 
 
 @torch.no_grad()

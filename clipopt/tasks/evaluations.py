@@ -1,0 +1,79 @@
+"""What all evaluations share: whose prompts are asked, the folder, the shares, the summary."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clipopt import files
+from clipopt.embedded.suite import Prompt, Reading, interval, read
+from clipopt.record import peak_memory, versions
+from clipopt.record.folder import new_folder
+from clipopt.scorers import Scorer
+from clipopt.tasks.evaluate import Evaluate
+from clipopt.tasks.evaluate_latent import EvaluateLatent
+from clipopt.tasks.evaluate_mesh import EvaluateMesh
+from clipopt.tasks.evaluate_motion import EvaluateMotion
+from clipopt.types import Images
+
+Task = Evaluate | EvaluateLatent | EvaluateMesh | EvaluateMotion
+T = TypeVar("T")
+
+
+def evenly(suite: Sequence[T], count: int | None) -> list[T]:
+    """So many prompts of a suite, evenly spaced; None: all.
+
+    Raises:
+        ValueError: it has fewer, or none is wanted.
+    """
+    count = len(suite) if count is None else count
+    if not 1 <= count <= len(suite):
+        raise ValueError(f"--prompts must lie in 1 to {len(suite)}, the suite has no more, got {count}")
+    return [suite[i * len(suite) // count] for i in range(count)]
+
+
+def each_with_seeds(suite: Sequence[T], task: Task) -> list[tuple[T, int]]:
+    """Every prompt that is asked with every seed."""
+    return [(prompt, task.seed + n) for prompt in evenly(suite, task.prompts) for n in range(task.seeds)]
+
+
+def read_all(scorer: Scorer, images: Images, asked: Sequence[Prompt]) -> list[Reading]:
+    """What a scorer reads in any number of pictures, see `read`."""
+    starts = range(0, len(images), 64)
+    return [r for s in starts for r in read(scorer, images[s : s + 64], asked[s : s + 64])]
+
+
+def by_group(asked: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, dict[str, Any]]:
+    """Share and 95 % interval of all pictures, and of each group of prompts."""
+
+    def rows() -> Iterator[tuple[str, list[bool]]]:
+        yield "all", [r.right for r in readings]
+        for group in dict.fromkeys(p.group for p in asked):
+            yield group, [r.right for p, r in zip(asked, readings, strict=True) if p.group == group]
+
+    return {
+        group: {"share": sum(right) / len(right), "interval": interval(right), "pictures": len(right)}
+        for group, right in rows()
+    }
+
+
+def in_words(group: dict[str, Any]) -> str:
+    """A share with its interval, for a person."""
+    low, high = group["interval"]
+    return f"{group['share']:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def folder(task: Task) -> Path:
+    """Where the evaluation is written."""
+    out = new_folder(Path("outputs/eval"), task.task) if task.out is None else task.out
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def finish(task: Task, out: Path, scorer: Scorer, judge: Scorer, summary: dict[str, Any], lines: Sequence[str]) -> None:
+    """Write the summary, with who looked and what it took, and tell the lines and the folder."""
+    seen = {**summary.pop("fingerprints", {}), "scorer": scorer.fingerprint, "judge": judge.fingerprint}
+    summary = {**summary, "fingerprints": seen, "peak_memory_bytes": peak_memory(), "versions": versions()}
+    files.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    sys.stdout.write(json.dumps(summary) + "\n" if task.json else "".join(f"{line}\n" for line in (*lines, out)))
