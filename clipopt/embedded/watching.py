@@ -56,10 +56,10 @@ class Lesson:
     film: FilmConfig
     seed: int
     world: int
-    batches: tuple[int, int] = (2400, 250)
+    batches: tuple[int, int] = (6500, 500)
     eps: float | int = 1.0
-    films: int = 3200
-    stills: int = 12000
+    films: int = 5000
+    stills: int = 20000
     lr: float | int = 2e-3
     batch: tuple[int, int] = (12, 64)
 
@@ -89,7 +89,7 @@ def lesson(which: str) -> Lesson:
         film = FilmConfig(
             kind="recurrent", width=96, layers=1, convolutions=((8, 4, 40), (3, 2, 64)), hidden=160, activation="relu"
         )
-        return Lesson(towers(112), film, seed=20, world=12, batches=(2000, 120), eps=0.7, films=2600, stills=10000)
+        return Lesson(towers(112), film, seed=20, world=12, batches=(5000, 300), eps=0.7, films=4200, stills=16000)
     raise ValueError(f"expected 'motion' or 'motion-judge', got {which!r}")
 
 

@@ -228,6 +228,7 @@ def shares(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "gaps": gap,
         "foot skate, cm/s": {"mean": mean(skate), "median": sorted(skate)[len(skate) // 2], "most": max(skate)},
         "jerk, m/s^3": mean([line["jerk, m/s^3"] for line in lines]),
+        "off balance, cm": mean([line["off balance, cm"] for line in lines]),
         "limit violations": sum(line["limit violations"] for line in lines),
         "seconds of each": {"mean": mean([x["seconds"] for x in lines]), "most": max(x["seconds"] for x in lines)},
     }

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from clipopt.geometry.contact import FEET as _FEET
 from clipopt.geometry.contact import LEVELS, fallen, footsteps, slides, touching, travel
+from clipopt.geometry.posture import crossing, imbalance
 from clipopt.geometry.skeleton import JOINTS, NAMES, limits, unbounded
 from clipopt.optimize import Step, optimize
 from clipopt.params.motion import Frames, Motion, Stances
@@ -36,6 +37,8 @@ class Weights:
         stay: Away from what the search found, of the unbounded angles.
         root: Away from it, of lift, pitch and roll, metres^2 and radians^2.
         arrow: The whole film, where it has a direction, against itself backward.
+        balance: The centre of mass outside of what carries it, metres.
+        legs: Legs that cross, metres.
     """
 
     film: float | int = 1.0
@@ -49,6 +52,8 @@ class Weights:
     stay: float | int = 0.15
     root: float | int = 2.0
     arrow: float | int = 0.5
+    balance: float | int = 3.0
+    legs: float | int = 2.0
 
 
 class Refinement:
@@ -114,6 +119,8 @@ class Refinement:
         terms["contact"] = w.contact * (both * slides(_gone(posed).joints, rate)).sum() / both.sum().clamp_min(1)
         speed = (moved.square().sum(-1) + 1e-9).sqrt().mean()
         terms["freeze"] = w.freeze * (0.12 - speed).clamp_min(0) / 0.12
+        terms["balance"] = w.balance * imbalance(posed.joints).mean()
+        terms["legs"] = w.legs * crossing(posed.joints).mean()
         terms["rest"] = w.rest * (stances.angles - self._standing).square().mean()
         terms["stay"] = w.stay * (self.motion.poses - self._start).square().mean()
         terms["root"] = w.root * (self.motion.root - self._root).square().sum(1).mean()

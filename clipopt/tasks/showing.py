@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.geometry.contact import foot_skate, jerk
+from clipopt.geometry.posture import imbalance
 from clipopt.geometry.skeleton import limits
 from clipopt.params.motion import Stances
 from clipopt.render.figure import Posed
@@ -25,6 +26,7 @@ def measure(posed: Posed, stances: Stances, fps: float | int) -> dict[str, float
     return {
         "foot skate, cm/s": round(foot_skate(posed.joints, fps), 3),
         "jerk, m/s^3": round(jerk(posed.joints, fps), 2),
+        "off balance, cm": round(100 * float(imbalance(posed.joints).mean()), 2),
         "limit violations": int(beyond.sum()),
         "mean joint speed, m/s": round(float(moved) * fps, 3),
         "lowest point, cm": round(100 * float(posed.joints[..., 1].amin()), 2),

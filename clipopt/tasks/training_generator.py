@@ -40,7 +40,7 @@ def _train(task: TrainGenerator, settings: dict[str, Any], scorer: TowerScorer, 
             bar.update(done - bar.n)
     painted, amp = generator_training.Painted(pictures), settings["precision"] == "bfloat16"
     coder = generator_training.CoderTrainer(recipe, painted, eye, device=task.device, amp=amp)
-    trainings.run(task, coder, coder.stage.batches, out / "coder.pt", device=task.device)
+    trainings.run(task, coder, coder.stage.batches, out / "coder.pt", name="coder", device=task.device)
     kept = out / "latents.pt"
     if not kept.exists():
         found = generator_training.encode(coder.average, painted, device=task.device, amp=amp)
@@ -53,7 +53,7 @@ def _train(task: TrainGenerator, settings: dict[str, Any], scorer: TowerScorer, 
     denoiser = generator_training.DenoiserTrainer(
         recipe, (scale * latents.float()).half(), painted.ids, scorer, device=task.device, amp=amp
     )
-    trainings.run(task, denoiser, denoiser.stage.batches, out / "denoiser.pt", device=task.device)
+    trainings.run(task, denoiser, denoiser.stage.batches, out / "denoiser.pt", name="denoiser", device=task.device)
     coder.average.register_to_config(scaling_factor=scale)
     pipe = generator.pipeline(
         coder.average.cpu(), denoiser.average.cpu(), scorer.towers.text.cpu(), scorer.towers.config

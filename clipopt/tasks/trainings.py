@@ -88,7 +88,9 @@ def folder(task: Task, settings: dict[str, Any], *made: str) -> Path:
     return out
 
 
-def run(task: Task, trainer: Trainer, total: int, checkpoint: Path, *, device: str = "cpu") -> None:
+def run(
+    task: Task, trainer: Trainer, total: int, checkpoint: Path, *, name: str = "training", device: str = "cpu"
+) -> None:
     """Train to the end with a progress bar, a line of train.jsonl for every batch, and checkpoints.
 
     Ctrl-C lets the batch in progress end, saves, and says how to go on.
@@ -98,7 +100,7 @@ def run(task: Task, trainer: Trainer, total: int, checkpoint: Path, *, device: s
     if checkpoint.exists():
         trainer.resume(torch.load(checkpoint, map_location=device, weights_only=True))
     out = checkpoint.parent
-    bar = tqdm(total=total, initial=trainer.done, desc=checkpoint.stem, disable=task.json, file=sys.stderr)
+    bar = tqdm(total=total, initial=trainer.done, desc=name, disable=task.json, file=sys.stderr)
     with bar, (out / "train.jsonl").open("a", encoding="utf-8") as log, graceful_interrupt() as pressed:
         for figures in trainer.run():
             bar.set_postfix({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in figures.items()}, refresh=False)

@@ -70,7 +70,8 @@ def test_makes_every_file_and_the_same_again(films, tmp_path, capsys):
     assert summary["measured"]["limit violations"] == 0
     assert {"reversed-time gap", "frozen-pose gap"} <= summary["judge on order"].keys()
     terms = json.loads((tmp_path / "a/steps.jsonl").read_text().splitlines()[0])["terms"]
-    assert {"film", "direction", "contact", "freeze", "jerk", "acceleration"} <= terms.keys() | {"film"}
+    expected = {"film", "direction", "contact", "freeze", "jerk", "acceleration", "balance", "legs"}
+    assert expected <= terms.keys() | {"film"}
 
 
 @pytest.fixture(scope="module")
