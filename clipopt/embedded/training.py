@@ -82,7 +82,9 @@ def recipe(which: str) -> Recipe:
         phases = (
             Phase("plain", 1300, 1.5e-3, hybrids=32),
             Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
-            Phase("buffer", 1600, 8e-4, eps=2.0, replays=2, buffer=0.5, hybrids=32),
+            Phase("plain", 1200, 1.2e-3, hybrids=32),
+            Phase("adversarial", 600, 1.2e-3, eps=1.5, replays=3, hybrids=32),
+            Phase("buffer", 1300, 8e-4, eps=2.0, replays=2, buffer=0.5, hybrids=32),
         )
         return Recipe(TowerConfig(places=True, vocabulary=vocabulary()), phases, seed=0, world=1)
     if which == "plain":
@@ -94,6 +96,8 @@ def recipe(which: str) -> Recipe:
         )  # fmt: skip
         phases = (
             Phase("plain", 1500, 1.5e-3, hybrids=32),
+            Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
+            Phase("plain", 700, 1.2e-3, hybrids=32),
             Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
         )
         return Recipe(config, phases, seed=1, world=2)

@@ -19,7 +19,7 @@ class Evaluate:
     the judge.
 
     The folder that the last line names holds sheet.png (all pictures, with what the judge reads where it reads
-    something else), pictures.jsonl and summary.json.
+    something else), each picture by itself, pictures.jsonl and summary.json.
     """
 
     task: Literal["image"]

@@ -77,5 +77,6 @@ def _write_pictures(
         labels.append(prompt.text if judged.right else f"{prompt.text} (judge: {judged.best})")
         row = {name: asdict(reading[index]) for name, reading in readings.items()}
         lines.append(json.dumps({"prompt": prompt.text, "group": prompt.group, "seed": seed, **row}))
+        files.save(out / f"picture-{index:03d}.png", images[index])
     files.write_text(out / "pictures.jsonl", "\n".join(lines) + "\n")
     files.save(out / "sheet.png", files.sheet(images, labels, columns=12, cell=128))

@@ -15,7 +15,7 @@ class Train:
     optimized pictures. The folder that the last line names holds scorer.safetensors (judge, plain), which any command
     takes as --scorer or --judge.
 
-    These settings take about 130 minutes of one CPU core (scorer; reckoned) with fast bfloat16, twice that elsewhere,
+    These settings take about 160 minutes of one CPU core (scorer; reckoned) with fast bfloat16, twice that elsewhere,
     and 2 GB of disk while they run. The same seed gives the same weights on one machine. To try the machinery first:
     clipopt train scorer --share 0.01
     """

@@ -14,7 +14,7 @@ class TrainMotion:
     a word tower and a head that sees order together, first plainly, then against perturbations. The folder that the
     last line names holds motion.safetensors (or motion-judge), which `clipopt motion` takes as --scorer or --judge.
 
-    It takes about 12 minutes of one free CPU core (motion) or 9 (motion-judge), drawing included. The same seed gives
+    It takes about 25 minutes of one free CPU core (motion) or 18 (motion-judge), drawing included. The same seed gives
     the same weights on one machine. To try the machinery first: clipopt train motion --share 0.01
     """
 

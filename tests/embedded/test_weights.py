@@ -13,6 +13,7 @@ from clipopt.embedded.suite import bank, prompts, read
 from clipopt.scorers import load_scorer
 from clipopt.tasks.drawing import Drawing, Item, Plan
 from clipopt.tasks.evaluating_mesh import solid_bank
+from clipopt.tasks.evaluations import evenly
 from clipopt.tasks.grammar import WorldGrammar
 
 
@@ -63,13 +64,12 @@ def test_they_name_shapes_that_they_never_saw(scorer, plain_world):
 
 
 def test_the_judge_reads_what_the_scorer_drew():
-    texts = ("a red apple on a blue background", "a car", "a butterfly", "a red circle")
-    chosen = [p for p in prompts() if p.text in texts]
+    """`clipopt eval image` in small: the guard against changes that spoil the pictures."""
+    chosen = evenly(prompts(), 10)
     scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
     items = [Item({p.text: 1.0}, 0, p.text) for p in chosen]
-    drawing = Drawing(Plan(steps=60, crops=4), items, scorer)
-    before = drawing.best.score.clone()
+    drawing = Drawing(Plan(128, 128, steps=40, crops=4, begin="samples", tries=2), items, scorer)
     for _ in drawing.draw():
         pass
-    assert (drawing.best.score > before + 0.3).all()
-    assert sum(r.right for r in read(judge, drawing.best.images, chosen)) >= len(chosen) / 2
+    right = [r.right for r in read(judge, drawing.best.images, chosen)]
+    assert sum(right) >= 7, [p.text for p, r in zip(chosen, right, strict=True) if not r]

@@ -23,6 +23,7 @@ def test_it_measures_and_shows(towers, here, capsys):
     rows = [json.loads(line) for line in (here / "measured" / "pictures.jsonl").read_text().splitlines()]
     assert [row["seed"] for row in rows] == [0, 1] * 6
     assert iio.imread(here / "measured" / "sheet.png").shape[2] == 3
+    assert iio.imread(here / "measured" / "picture-011.png").shape == (24, 24, 3)
 
 
 @pytest.mark.parametrize("param", [None, "palette", "siren", "shapes"])
