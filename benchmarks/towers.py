@@ -1,9 +1,9 @@
 """What towers, losses and hardening do to the embedded scorer, by short trainings that differ in one respect.
 
-    python benchmarks/towers.py --pictures FOLDER --out docs/towers.json [--only base,sigmoid] [--judge embedded-judge]
+    python benchmarks/towers.py --pictures FOLDER --out docs/towers.json [--only "base,sigmoid loss"] [--judge embedded-judge]
 
-Every variant has a fifth of the shipped plain and adversarial phases, on the same pictures, and none of the buffer
-phase. What stands in --out is kept, so that the table can be made on several days. Needs the emoji font that training
+Every variant has a fifth of the first plain and adversarial phases of the recipe, on the same pictures, and none of
+the buffer phase. What stands in --out is kept, so that the table can be made on several days. Needs the emoji font that training
 needs. See README.md beside this file.
 """
 
@@ -193,6 +193,9 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(VARIANTS))
     parser.add_argument("--judge", default="embedded-judge")
     options = parser.parse_args()
+    unknown = [name for name in options.only.split(",") if name not in VARIANTS]
+    if unknown:
+        parser.error(f"--only takes {', '.join(VARIANTS)}; got {', '.join(unknown)}")
     judge = load_scorer(options.judge)
     rows = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
 
