@@ -1,10 +1,10 @@
 """What towers, losses and hardening do to the embedded scorer, by short trainings that differ in one respect.
 
-    python benchmarks/towers.py --pictures FOLDER --out docs/towers.json [--only "base,sigmoid loss"] [--judge embedded-judge]
+    python benchmarks/towers.py --pictures FOLDER --out docs/towers.json [--only "base,sigmoid loss"] [--judge FILE]
 
 Every variant has a fifth of the first plain and adversarial phases of the recipe, on the same pictures, and none of
-the buffer phase. What stands in --out is kept, so that the table can be made on several days. Needs the emoji font that training
-needs. See README.md beside this file.
+the buffer phase. What stands in --out is kept, so that the table can be made on several days. Needs the emoji font
+that training needs. See README.md beside this file.
 """
 
 import argparse
