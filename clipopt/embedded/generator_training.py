@@ -244,17 +244,21 @@ def encode(
 class DenoiserTrainer(Trainer):
     """Trains the UNet2DConditionModel to predict velocities of scaled latents under their captions' words.
 
+    From nothing, or from the weights of `begin`, a model of the same architecture.
+
     Reference:
         Salimans and Ho, "Progressive distillation for fast sampling of diffusion models" (ICLR 2022).
     """
 
     def __init__(
         self, recipe: Recipe, latents: Float[Tensor, "n c _ _"], ids: Int[Tensor, "n _ _"], scorer: TowerScorer, *,
-        device: str = "cpu", amp: bool = True,
+        begin: nn.Module | None = None, device: str = "cpu", amp: bool = True,
     ) -> None:  # fmt: skip
         from diffusers.models.attention_processor import AttnProcessor
 
         made = _seeded(recipe.seed + 1, new_denoiser)
+        if begin is not None:
+            made.load_state_dict(begin.state_dict())
         made.set_attn_processor(AttnProcessor())  # on 6 x 6 places twice as fast as the fused kernels on a CPU
         super().__init__(recipe.stages[1], recipe.seed + 1, made, device=device, amp=amp)
         self.latents, self.ids = latents, ids

@@ -66,6 +66,11 @@ class Recipe:
         """Batches of all phases together."""
         return sum(p.batches for p in self.phases)
 
+    def further(self) -> "Recipe":
+        """What is left of the recipe for a tower that has been trained: what follows the first adversarial phase."""
+        first = next((n for n, p in enumerate(self.phases) if p.eps > 0), -1)
+        return replace(self, phases=self.phases[first + 1 :])
+
     def shortened(self, factor: float) -> "Recipe":
         """The same recipe with `factor` times the batches and pictures, at least a few of each."""
         phases = tuple(replace(p, batches=max(2, round(p.batches * factor))) for p in self.phases)
@@ -110,16 +115,24 @@ _NAMING = 0.5  # weight of the loss that names the thing or coloured shape among
 
 
 class Trainer:
-    """One training run; `run()` yields after every batch, `state()` resumes it exactly."""
+    """One training run, from nothing or from the weights of `begin`.
 
-    def __init__(self, recipe: Recipe, pictures: Pictures, *, device: str = "cpu", amp: bool = True) -> None:
+    `run()` yields after every batch, `state()` resumes it exactly.
+    """
+
+    def __init__(
+        self, recipe: Recipe, pictures: Pictures, *, begin: Towers | None = None, device: str = "cpu", amp: bool = True
+    ) -> None:
         self.recipe = recipe
         self.pictures = pictures
         self.device = device
         self.amp = amp
         with torch.random.fork_rng(devices=[]):
             torch.random.set_rng_state(generator(recipe.seed, -1).get_state())
-            self.towers = Towers(recipe.config).to(device)
+            self.towers = Towers(recipe.config)
+        if begin is not None:
+            self.towers.adopt(begin)
+        self.towers = self.towers.to(device)
         self.average = copy.deepcopy(self.towers).requires_grad_(False)
         # Muon for what mixes channels; AdamW for what looks up words and places, biases, and the three input colours.
         mixing = {

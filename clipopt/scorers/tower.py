@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,6 +196,27 @@ class Towers(nn.Module):
         for row, numbers in zip(ids, rows, strict=True):
             row[: len(numbers)] = torch.tensor(numbers)
         return ids
+
+    @torch.no_grad()
+    def adopt(self, other: "Towers") -> None:
+        """Take the weights of towers of the same architecture.
+
+        Words that `other` does not know keep the weights they have here, and so do maps of places where it has none.
+
+        Raises:
+            ValueError: the architectures differ.
+        """
+        places = self.config.places or other.config.places
+        theirs, ours = replace(other.config, places=places, vocabulary=()), replace(self.config, vocabulary=())
+        if theirs != ours:
+            raise ValueError(f"these weights are of another architecture: expected {ours}, got {theirs}")
+        taken = other.state_dict()
+        rows = taken.pop("text.embedding.weight")
+        self.load_state_dict(taken, strict=False)
+        own = self.text.embedding.weight
+        own[:_SPECIAL] = rows[:_SPECIAL]
+        for word in self._index.keys() & other._index.keys():
+            own[self._index[word]] = rows[other._index[word]]
 
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
         """Write weights, architecture and vocabulary to one safetensors file.

@@ -1,4 +1,4 @@
-"""`clipopt train`: make the embedded scorer or its judge again, from nothing."""
+"""`clipopt train`: make the embedded scorer or its judge again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Train:
-    """Train the embedded scorer, its judge or the plain scorer from nothing.
+    """Train the embedded scorer, its judge or the plain scorer from nothing, or further (--begin).
 
     Paints captioned pictures (this needs Debian's fonts-noto-color-emoji and unicode-data, or the same files
     elsewhere), then trains: plainly, against adversarial perturbations, and, for the scorer, against its own
@@ -33,6 +33,10 @@ class Train:
     """Share of the shipped training to do, between 0 and 1."""
     seed: int | None = None
     """Another seed than the shipped one."""
+    begin: str | None = None
+    """Begin at the weights of this scorer instead of nothing: embedded (judge: embedded-judge, plain: embedded-plain)
+    or a .safetensors of an earlier training. Words that it lacks are added, and what the recipe does up to its first
+    adversarial phase is left out."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the convolutions; auto measures whether bfloat16 works and is faster here."""
     device: str = "cpu"

@@ -1,4 +1,4 @@
-"""`clipopt train generator`: make the embedded generator again, from nothing."""
+"""`clipopt train generator`: make the embedded generator again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class TrainGenerator:
-    """Train the embedded generator from nothing.
+    """Train the embedded generator from nothing, or further (--begin).
 
     Paints captioned pictures of 96 px (this needs Debian's fonts-noto-color-emoji and unicode-data, or the same files
     elsewhere), then trains an AutoencoderKL on crops of them, and a UNet2DConditionModel on its latents, under what
@@ -31,6 +31,9 @@ class TrainGenerator:
     """Share of the shipped training to do, between 0 and 1."""
     seed: int | None = None
     """Another seed than the shipped one."""
+    begin: str | None = None
+    """Begin at this generator instead of nothing: embedded, or the generator/ of an earlier training. Its coder of
+    pictures stays as it is, and its denoiser learns the scorer's words as they are now."""
     scorer: str = "embedded"
     """Whose word transformer reads the captions: embedded, or a .safetensors of `clipopt train`."""
     eye: str = "embedded-plain"

@@ -15,6 +15,7 @@ from clipopt.tasks.train import Train
 
 if TYPE_CHECKING:
     from clipopt.embedded.training import Trainer
+    from clipopt.scorers.tower import Towers
 
 MEASURED = 1000
 """Unseen pictures that a finished training is measured on; a quarter of them under attack."""
@@ -27,7 +28,8 @@ def prepare(task: Train) -> Callable[[], None]:
     if task.workers is not None and task.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {task.workers}")
     resolve_device(task.device)
-    settings = trainings.settle(task, device=task.device)
+    settings = trainings.settle(task, "begin", device=task.device)
+    _begin(settings)
     sprites()
     return lambda: _train(task, settings)
 
@@ -38,14 +40,16 @@ def _train(task: Train, settings: dict[str, Any]) -> None:
     from clipopt.embedded import training
     from clipopt.embedded.pictures import Pictures, paint
 
-    recipe = trainings.fit(training.recipe(task.which), settings)
+    recipe = training.recipe(task.which)
+    begin = _begin(settings)
+    recipe = trainings.fit(recipe.further() if begin else recipe, settings)
     out = trainings.folder(task, settings, "checkpoint.pt")
     pictures = task.pictures or out / "pictures"
     with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
         for done in paint(recipe.world, recipe.pictures, pictures, workers=task.workers):
             bar.update(done - bar.n)
     amp = settings["precision"] == "bfloat16"
-    trainer = training.Trainer(recipe, Pictures(pictures), device=task.device, amp=amp)
+    trainer = training.Trainer(recipe, Pictures(pictures), begin=begin, device=task.device, amp=amp)
     start = time.perf_counter()
     trainings.run(task, trainer, recipe.batches, out / "checkpoint.pt", device=task.device)
     seconds = time.perf_counter() - start
@@ -58,6 +62,21 @@ def _train(task: Train, settings: dict[str, Any]) -> None:
         {"file": str(path), **_measured(path, task.device), "batches": trainer.done,
          "seconds_of_training": round(seconds, 1)},
     )  # fmt: skip
+
+
+def _begin(settings: dict[str, Any]) -> "Towers | None":
+    """The towers that the training begins at; None begins at nothing."""
+    from clipopt.embedded.training import recipe
+    from clipopt.scorers.tower import Towers
+
+    if settings["begin"] is None:
+        return None
+    begin = trainings.tower(settings["begin"]).towers
+    try:
+        Towers(recipe(settings["which"]).config).adopt(begin)
+    except ValueError as error:
+        raise ValueError(f"--begin {settings['begin']}: {error}") from error
+    return begin
 
 
 def _measured(path: Path, device: str) -> dict[str, Any]:

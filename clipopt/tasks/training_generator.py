@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from clipopt import files
-from clipopt.scorers import load_scorer
 from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks import trainings
 from clipopt.tasks.checks import resolve_device
@@ -21,13 +20,16 @@ def prepare(task: TrainGenerator) -> Callable[[], None]:
     from clipopt.embedded.painters import sprites
 
     resolve_device(task.device)
-    settings = trainings.settle(task, "scorer", "eye", device=task.device)
-    towers = [_tower(str(settings[name]), task.device) for name in ("scorer", "eye")]
+    settings = trainings.settle(task, "scorer", "eye", "begin", device=task.device)
+    scorer, eye = (trainings.tower(str(settings[name]), task.device) for name in ("scorer", "eye"))
+    begin = _begin(settings["begin"])
     sprites()
-    return lambda: _train(task, settings, *towers)
+    return lambda: _train(task, settings, scorer, eye, begin)
 
 
-def _train(task: TrainGenerator, settings: dict[str, Any], scorer: TowerScorer, eye: TowerScorer) -> None:
+def _train(
+    task: TrainGenerator, settings: dict[str, Any], scorer: TowerScorer, eye: TowerScorer, begin: Any | None
+) -> None:
     from tqdm import tqdm
 
     from clipopt.embedded import generator, generator_training
@@ -39,11 +41,16 @@ def _train(task: TrainGenerator, settings: dict[str, Any], scorer: TowerScorer, 
         for done in generator_training.paint(recipe, scorer, pictures):
             bar.update(done - bar.n)
     painted, amp = generator_training.Painted(pictures), settings["precision"] == "bfloat16"
-    coder = generator_training.CoderTrainer(recipe, painted, eye, device=task.device, amp=amp)
-    trainings.run(task, coder, coder.stage.batches, out / "coder.pt", name="coder", device=task.device)
+    batches = {}
+    if begin is None:
+        trainer = generator_training.CoderTrainer(recipe, painted, eye, device=task.device, amp=amp)
+        trainings.run(task, trainer, trainer.stage.batches, out / "coder.pt", name="coder", device=task.device)
+        batches["coder"], coder = trainer.done, trainer.average
+    else:
+        coder = begin.vae.to(task.device)
     kept = out / "latents.pt"
     if not kept.exists():
-        found = generator_training.encode(coder.average, painted, device=task.device, amp=amp)
+        found = generator_training.encode(coder, painted, device=task.device, amp=amp)
         bar = tqdm(found, desc="encoding", total=-(-len(painted) // 100), disable=task.json, file=sys.stderr)
         latents = torch.cat([each.half() for each in bar])
         with files.atomic(kept) as temporary:
@@ -51,13 +58,13 @@ def _train(task: TrainGenerator, settings: dict[str, Any], scorer: TowerScorer, 
     latents = torch.load(kept, weights_only=True)
     scale = float(1 / latents.float().std())
     denoiser = generator_training.DenoiserTrainer(
-        recipe, (scale * latents.float()).half(), painted.ids, scorer, device=task.device, amp=amp
-    )
+        recipe, (scale * latents.float()).half(), painted.ids, scorer,
+        begin=begin and begin.unet, device=task.device, amp=amp,
+    )  # fmt: skip
     trainings.run(task, denoiser, denoiser.stage.batches, out / "denoiser.pt", name="denoiser", device=task.device)
-    coder.average.register_to_config(scaling_factor=scale)
-    pipe = generator.pipeline(
-        coder.average.cpu(), denoiser.average.cpu(), scorer.towers.text.cpu(), scorer.towers.config
-    )
+    batches["denoiser"] = denoiser.done
+    coder.register_to_config(scaling_factor=scale)
+    pipe = generator.pipeline(coder.cpu(), denoiser.average.cpu(), scorer.towers.text.cpu(), scorer.towers.config)
     facts = generator.FACTS | {"seed": recipe.seed, "world": recipe.world, "scorer": scorer.fingerprint}
     generator.save(out / "generator", pipe, facts)
     if task.pictures is None:
@@ -67,13 +74,17 @@ def _train(task: TrainGenerator, settings: dict[str, Any], scorer: TowerScorer, 
         task, out,
         {"folder": str(out / "generator"),
          "bytes": sum(path.stat().st_size for path in (out / "generator").rglob("*.safetensors")),
-         "batches": {each.stage.name: each.done for each in (coder, denoiser)},
+         "batches": batches,
          "seconds": round(time.perf_counter() - began, 1)},
     )  # fmt: skip
 
 
-def _tower(spec: str, device: str) -> TowerScorer:
-    scorer = load_scorer(spec, device=device)
-    if not isinstance(scorer, TowerScorer):
-        raise ValueError(f"expected embedded, embedded-plain or a .safetensors of `clipopt train`, got {spec}")
-    return scorer
+def _begin(spec: str | None) -> Any | None:
+    """The pipeline that the training begins at; None begins at nothing."""
+    from clipopt.diffusion.load import facts_of, load_pipeline
+
+    if spec is None:
+        return None
+    if not facts_of(spec).get("embedded"):
+        raise ValueError(f"--begin takes embedded or a generator/ of `clipopt train generator`, got {spec}")
+    return load_pipeline(spec)

@@ -12,6 +12,7 @@ import torch
 from clipopt import files
 from clipopt.record import check_out, peak_memory, versions
 from clipopt.record.folder import new_folder
+from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.train import Train
 from clipopt.tasks.train_generator import TrainGenerator
@@ -67,6 +68,22 @@ def _settings(folder: Path, which: str, names: set[str]) -> dict[str, Any]:
     if settings["which"] != which:
         raise ValueError(f"{folder} trains the {settings['which']}; resume it with: clipopt train {settings['which']}")
     return settings
+
+
+def tower(spec: str, device: str = "cpu") -> TowerScorer:
+    """The small scorer that `spec` names.
+
+    Raises:
+        ValueError: it names nothing, or a scorer of another kind.
+    """
+    from clipopt.scorers import load_scorer
+
+    scorer = load_scorer(spec, device=device)
+    if not isinstance(scorer, TowerScorer):
+        raise ValueError(
+            f"expected embedded, embedded-judge, embedded-plain or a .safetensors of `clipopt train`, got {spec}"
+        )
+    return scorer
 
 
 def fit(recipe: Any, settings: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 from importlib.resources import as_file, files
 
@@ -48,6 +49,7 @@ def here(plain_world, tmp_path, monkeypatch):
     return tmp_path
 
 
+STILL = Stage("denoiser", 1, 8, 0.0, 20.0)
 COMMON = ["train", "generator", "--precision", "float32", "--pictures", "painted", "--save-every", "1"]
 
 
@@ -76,6 +78,20 @@ def test_trained_killed_and_resumed_it_is_one_pipeline_of_diffusers(here, monkey
     for part in ("vae", "unet"):
         for one, two in zip(getattr(pipe, part).parameters(), getattr(other, part).parameters(), strict=True):
             assert torch.equal(one, two)
+
+
+def test_it_begins_at_an_earlier_one_and_keeps_its_coder(here, monkeypatch, capsys):
+    assert main([*COMMON, "--out", "whole"]) == 0
+    monkeypatch.setattr(generator_training, "Recipe", lambda: replace(SMALL, stages=(SMALL.stages[0], STILL)))
+    capsys.readouterr()
+    assert main([*COMMON, "--begin", "whole/generator", "--out", "later", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["batches"] == {"denoiser": 1}
+    one, other = (diffusion.load_pipeline(str(here / name / "generator")) for name in ("whole", "later"))
+    for part, near in (("vae", 0.0), ("unet", 1e-3)):
+        for a, b in zip(getattr(one, part).parameters(), getattr(other, part).parameters(), strict=True):
+            assert torch.allclose(a, b, rtol=0, atol=near)
+    assert main([*COMMON, "--begin", "whole", "--out", "never"]) == 2
+    assert "--begin takes" in capsys.readouterr().err
 
 
 def test_both_models_learn(here):

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from clipopt.cli import main
 from clipopt.embedded import training
 from clipopt.embedded.captions import vocabulary
 from clipopt.embedded.training import Phase, Recipe, Trainer
-from clipopt.scorers.tower import TowerConfig, load_tower
+from clipopt.scorers.tower import TowerConfig, Towers, load_tower
 from clipopt.tasks import training as task
 
 CONFIG = TowerConfig(
@@ -59,6 +60,34 @@ def test_interrupted_and_resumed_it_ends_in_the_same_weights(here, monkeypatch, 
     for one, other in zip(whole.parameters(), cut.parameters(), strict=True):
         assert torch.equal(one, other)
     assert (here / "painted").exists()
+
+
+def test_a_training_begins_at_the_weights_of_an_earlier_one(here, monkeypatch, capsys):
+    """What it left it finds; words are added; the phases up to the first adversarial one are left out."""
+    small = replace(CONFIG, vocabulary=tuple(w for w in CONFIG.vocabulary if w != "banana"))
+    earlier = Towers(small)
+    with torch.no_grad():
+        for p in earlier.parameters():
+            p.copy_(torch.randn(p.shape).half())
+    earlier.save(here / "earlier.safetensors")
+    phases = (Phase("plain", 4, 2e-3), Phase("adversarial", 1, 0.0, eps=1.0), Phase("plain", 1, 0.0))
+    plan = Recipe(replace(CONFIG, places=True), phases, 0, world=0, pictures=64, batch=16)
+    monkeypatch.setattr(training, "recipe", lambda which: plan)
+    monkeypatch.setattr(Trainer, "_set_lr", lambda self, peak, progress: None)
+    assert main([*COMMON, "--begin", "earlier.safetensors", "--out", "later", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["batches"] == 1
+    one, other = (load_tower(here / name).towers for name in ("earlier.safetensors", "later/scorer.safetensors"))
+    texts = ["a red circle", "two cats"]
+    assert torch.allclose(one.text(one.tokenize(texts)), other.text(other.tokenize(texts)), atol=1e-5)
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.allclose(one.image(images), other.image(images), atol=1e-5)
+    assert not torch.equal(*other.text(other.tokenize(["a banana", "a zeppelin"])))
+
+    Towers(replace(CONFIG, dim=8)).save(here / "strange.safetensors")
+    for spec, said in (("strange.safetensors", "architecture"), ("nowhere.safetensors", "nowhere")):
+        assert main([*COMMON, "--begin", spec, "--out", "never"]) == 2
+        assert said in capsys.readouterr().err
+    assert not (here / "never").exists()
 
 
 @pytest.mark.parametrize(
