@@ -1,6 +1,6 @@
 """How often captions of unseen pictures are right, and how often a search finds the picture that was described.
 
-    python benchmarks/captions.py [--pictures 200] [--scorer embedded] [--second embedded-judge] [--out FILE]
+    python benchmarks/captions.py [--pictures 200] [--scorer embedded] [--second auto] [--out FILE]
 
 The pictures are those of the embedded world with a seed that no training draws from; their truth is what the painter
 painted. Needs the emoji font that the painter needs. Prints one JSON object on stdout. See README.md beside this file.
@@ -8,44 +8,63 @@ painted. Needs the emoji font that the painter needs. Prints one JSON object on 
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from clipopt.captions import Beam, Captioner, TextEncoder, Weights, encode_views
-from clipopt.embedded.captions import Scene, caption, slots, true_of
-from clipopt.embedded.concepts import things
+from clipopt.embedded.captions import COUNTS, Scene, caption, slots, true_of
+from clipopt.embedded.concepts import COLOUR_NAMES, concepts, things
 from clipopt.embedded.measure import UNSEEN, accuracy
 from clipopt.embedded.painters import Painter
 from clipopt.embedded.suite import interval
 from clipopt.scorers import load_scorer
 from clipopt.scorers.tower import TowerScorer
-from clipopt.tasks.captioning import second_stage
+from clipopt.tasks.captioning import describer, second_stage
 from clipopt.tasks.grammar import WorldGrammar
 
 FIRST = 100_000
 """Index of the first picture: far from those that the evaluation of the scorers draws."""
 
 
-class Remembering:
-    """The grammar of the embedded world, with the scene of every sentence that it said."""
+def _nouns() -> dict[str, tuple[int, int]]:
+    """Number of the concept, and whether one (1) or several (2), of every noun that captions say."""
+    found = {}
+    for number, concept in enumerate(concepts()):
+        found[concept.noun] = number, 1
+        if concept.plural:
+            found.setdefault(concept.plural, (number, 2))
+    return found
 
-    def __init__(self) -> None:
-        self._world = WorldGrammar()
-        self.slots = self._world.slots
-        self.scenes: dict[str, Scene] = {}
 
-    def say(self, filled: Mapping[str, Hashable]) -> str | None:
-        """The sentence with these slots filled."""
-        scene = self._world.scene(filled)
-        if scene is None:
-            return None
-        text = caption(scene)
-        self.scenes[text] = scene
-        return text
+NOUNS = _nouns()
+COUNT = {word: count for count, word in COUNTS.items()}
+
+
+def parse(text: str) -> Scene | None:
+    """The scene that a caption in `caption`'s own words states; None if it is none."""
+    ground = re.fullmatch(r"(.+) on an? (\w+) background", text)
+    text, background = (ground[1], ground[2]) if ground else (text, None)
+    for words, relation in ((" left of ", "beside"), (" above ", "over"), (" and ", None)):
+        if text.count(words) == 1 and None not in (two := [_phrase(part) for part in text.split(words)]):
+            (concept, colour, _), (other, other_colour, _) = two
+            return Scene(concept, colour, 1, None, None, other, other_colour, relation, background)
+    one = _phrase(text)
+    return one and Scene(one[0], one[1], one[2], background=background)
+
+
+def _phrase(text: str) -> tuple[int, str | None, int] | None:
+    words = text.split()
+    count = COUNT.get(words[0], 1)
+    if words[0] in ("a", "an") or count > 1:
+        words = words[1:]
+    for colour, rest in ((words[0] if words else "", words[1:]), (None, words)):
+        if (colour is None or colour in COLOUR_NAMES) and " ".join(rest) in NOUNS:
+            return NOUNS[" ".join(rest)][0], colour, count
+    return None
 
 
 def complete(said: Scene, truth: Scene) -> bool:
@@ -64,8 +83,10 @@ def complete(said: Scene, truth: Scene) -> bool:
     )
 
 
-def judge(said: Scene, truth: Scene) -> dict[str, bool]:
+def judge(said: Scene | None, truth: Scene) -> dict[str, bool]:
     """What is right about a caption."""
+    if said is None:  # no sentence of this world
+        return dict.fromkeys(("things", "count", "background", "nothing said is false", "all slots"), False)
     true = bool(true_of(slots([said]), slots([truth]))[0, 0])
     return {
         "things": {said.concept, said.other} == {truth.concept, truth.other},
@@ -81,18 +102,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--scorer", default="embedded")
-    parser.add_argument("--second", default="auto")
+    parser.add_argument("--second", default="auto", help="see clipopt caption --help")
     parser.add_argument("--views", type=int, default=1)
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     options = parser.parse_args()
     scorer = load_scorer(options.scorer)
-    encode, grammar = TextEncoder(scorer), Remembering()
-    beam = Beam(encode, grammar)
+    encode = TextEncoder(scorer)
+    beam = Beam(encode, WorldGrammar())
+    generators = [beam, describer()] if options.scorer == "embedded" else [beam]
     second = second_stage(options.second, options.scorer, "cpu")
     background = scorer.encode_text(WorldGrammar().typical()).mean(0)
     weights = Weights()
     captioner = Captioner(
-        scorer, [beam], weights, views=options.views, background=background, second=second, encode=encode
+        scorer, generators, weights, views=options.views, background=background, second=second, encode=encode
     )
     painter = Painter.of(load_scorer("embedded").towers.config.vocabulary, UNSEEN)
     pictures, truths, verdicts = [], [], {"first candidate": [], "reranked": []}
@@ -102,7 +124,7 @@ def main() -> None:
         first = beam([picture], encode_views(scorer, [picture])[:, 0])[0][0]
         best = captioner([picture])[0][0]
         for way, text in (("first candidate", first.text), ("reranked", best.text)):
-            verdicts[way].append(judge(grammar.scenes[text], truth))
+            verdicts[way].append(judge(parse(text), truth))
         pictures.append(picture)
         truths.append(truth)
         print(f"{index - FIRST + 1}/{options.pictures}", end="\r", file=sys.stderr)

@@ -140,6 +140,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.train_generator import TrainGenerator
 
             return _settings(TrainGenerator, command, arguments)
+        case "train" if arguments[:1] == ["describer"]:
+            from clipopt.tasks.train_describer import TrainDescriber
+
+            return _settings(TrainDescriber, command, arguments)
         case "train":
             from clipopt.tasks.train import Train
 

@@ -90,6 +90,29 @@ class Scene:
             colour(self.background),
         ]
 
+    @classmethod
+    def of(cls, slots: Sequence[int]) -> "Scene":
+        """The scene of these `slots`; whether colours are the things' own is not in them."""
+
+        def colour(number: int) -> str | None:
+            return None if number in (_UNSTATED, _NONE) else "" if number == _UNNAMED else COLOUR_NAMES[number]
+
+        def one(names: tuple[str, ...], number: int) -> str | None:
+            return names[number] if number >= 0 else None
+
+        concept, own, count, size, place, other, others, relation, ground = slots
+        return cls(
+            concept,
+            colour(own),
+            count if count > 0 else None,
+            one(("small", "medium", "large"), size),
+            place if place >= 0 else None,
+            other if other >= 0 else None,
+            colour(others),
+            one(("beside", "over"), relation),
+            colour(ground),
+        )
+
 
 SLOTS = 9
 

@@ -1,6 +1,5 @@
 """Training of the embedded generator: first the coder of pictures, then the denoiser of their latents."""
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,34 +14,13 @@ from torch.nn import functional as F
 
 from clipopt.embedded.captions import caption, describe
 from clipopt.embedded.generator import SIDE, TIMESTEPS, new_coder, new_denoiser, new_scheduler, text_encoder
-from clipopt.embedded.muon import Muon
 from clipopt.embedded.painters import Painter
+from clipopt.embedded.stages import Stage, Trainer, seeded
 from clipopt.scorers.tower import PAD, TowerScorer
-from clipopt.types import Images, generator
+from clipopt.types import Images
 
 CHUNK = 2_000
 _WORDINGS = 4  # captions kept of every picture
-
-
-@dataclass(frozen=True)
-class Stage:
-    """How one of the two models is trained.
-
-    Attributes:
-        name: "coder" or "denoiser".
-        batches: How many batches it lasts.
-        batch: Pictures, or crops of pictures, of each.
-        lr: Peak learning rate of AdamW after 100 batches of warm-up; it falls to zero over the last part.
-        muon: Learning rate of Muon over that of AdamW.
-        falling: Share of the batches over which the rates fall.
-    """
-
-    name: str
-    batches: int
-    batch: int
-    lr: float
-    muon: float
-    falling: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -120,83 +98,20 @@ class Painted:
         return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
 
 
-class Trainer:
-    """The training of one model; `run()` yields after every batch, `state()` resumes it exactly."""
-
-    def __init__(self, stage: Stage, seed: int, model: nn.Module, *, device: str = "cpu", amp: bool = True) -> None:
-        self.stage, self.seed, self.device, self.amp = stage, seed, device, amp
-        self.model: Any = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average: Any = copy.deepcopy(model).requires_grad_(False)
-        mixing = [
-            p for name, p in model.named_parameters() if p.ndim > 1 and not name.startswith(("conv_", "time_emb"))
-            and not any(part in name for part in (".conv_in.", ".conv_out.", "quant_conv", "positional"))
-        ]  # fmt: skip
-        chosen = {id(p) for p in mixing}
-        rest = [p for p in model.parameters() if id(p) not in chosen]
-        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            Muon(mixing, lr=0.0, dtype=torch.bfloat16 if amp else torch.float32),
-            torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.98), weight_decay=0),
+class _Trainer(Trainer):
+    def mixes(self, name: str) -> bool:
+        return not name.startswith(("conv_", "time_emb")) and not any(
+            part in name for part in (".conv_in.", ".conv_out.", "quant_conv", "positional")
         )
-        self.done = 0
-
-    def loss(self, rng: Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a random batch, and figures for the log."""
-        raise NotImplementedError
-
-    def run(self) -> Iterator[dict[str, float | str]]:
-        """Train to the end of the stage; yields figures after every batch."""
-        while self.done < self.stage.batches:
-            warm = min(1.0, (self.done + 1) / 100)
-            left = (self.stage.batches - self.done) / (self.stage.falling * self.stage.batches)
-            lr = self.stage.lr * warm * min(1.0, left)
-            for optimizer, factor in zip(self.optimizers, (self.stage.muon, 1.0), strict=True):
-                for group in optimizer.param_groups:
-                    group["lr"] = factor * lr
-            loss, figures = self.loss(generator(self.seed, self.done))
-            self.model.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            for optimizer in self.optimizers:
-                optimizer.step()
-            self.done += 1
-            self._track()
-            yield {"phase": self.stage.name, "loss": float(loss.detach()), **figures}
-
-    @torch.no_grad()
-    def _track(self) -> None:
-        decay = min(0.995, self.done / (self.done + 20))
-        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            slow.lerp_(fast, 1 - decay)
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `resume` needs."""
-        return {
-            "model": self.model.state_dict(), "average": self.average.state_dict(), "done": self.done,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }  # fmt: skip
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        self.done = state["done"]
 
 
-def _seeded(seed: int, make: Any) -> Any:
-    with torch.random.fork_rng(devices=[]):
-        torch.random.set_rng_state(generator(seed, -1).get_state())
-        return make()
-
-
-class CoderTrainer(Trainer):
+class CoderTrainer(_Trainer):
     """Trains the AutoencoderKL on crops: the pixels, what the plain scorer's first stages see, and a small KL term."""
 
     def __init__(
         self, recipe: Recipe, painted: Painted, eye: TowerScorer, *, device: str = "cpu", amp: bool = True
     ) -> None:
-        super().__init__(recipe.stages[0], recipe.seed, _seeded(recipe.seed, new_coder), device=device, amp=amp)
+        super().__init__(recipe.stages[0], recipe.seed, seeded(recipe.seed, new_coder), device=device, amp=amp)
         self.painted, self.eye = painted, eye
 
     def loss(self, rng: Generator) -> tuple[Tensor, dict[str, float]]:
@@ -241,7 +156,7 @@ def encode(
         yield moments.float().chunk(2, 1)[0].contiguous().cpu()
 
 
-class DenoiserTrainer(Trainer):
+class DenoiserTrainer(_Trainer):
     """Trains the UNet2DConditionModel to predict velocities of scaled latents under their captions' words.
 
     From nothing, or from the weights of `begin`, a model of the same architecture.
@@ -256,7 +171,7 @@ class DenoiserTrainer(Trainer):
     ) -> None:  # fmt: skip
         from diffusers.models.attention_processor import AttnProcessor
 
-        made = _seeded(recipe.seed + 1, new_denoiser)
+        made = seeded(recipe.seed + 1, new_denoiser)
         if begin is not None:
             made.load_state_dict(begin.state_dict())
         made.set_attn_processor(AttnProcessor())  # on 6 x 6 places twice as fast as the fused kernels on a CPU

@@ -52,7 +52,7 @@ class Caption:
     """A masked language model (BERT) that tries other words in the best captions."""
     second: str = "auto"
     """A second stage that ranks the best ten again: a BLIP with a matching head, another scorer, or none. Auto takes
-    the embedded judge beside the embedded scorer."""
+    the embedded describer beside the embedded scorer: how likely it finds the whole sentence."""
     background: Path | None = None
     """Texts (a file, one a line) or pictures (a folder) that have nothing to do with the pictures: texts that fit
     those too lose score. The embedded scorer brings its own."""

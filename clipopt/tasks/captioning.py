@@ -20,6 +20,7 @@ from clipopt.captions.models import (
 )
 from clipopt.captions.prompts import PromptSearch
 from clipopt.captions.rerank import Pairs
+from clipopt.embedded.describer import WorldCaptioner, load_describer
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.tower import TowerScorer
 from clipopt.search import Index
@@ -112,6 +113,8 @@ def _captioner(task: Caption) -> Captioner:
                 "--search WORDS, or --template TEXT --slots FILE"
             )
         generators.append(Beam(encode, WorldGrammar()))
+        if task.scorer == "embedded":
+            generators.append(describer(device))
     weights = Weights(
         prior=task.prior,
         consensus=task.consensus,
@@ -189,13 +192,22 @@ def _reads_world(scorer: Scorer) -> bool:
     return isinstance(getattr(scorer, "base", scorer), TowerScorer)
 
 
+def describer(device: str = "cpu") -> WorldCaptioner:
+    """Who says in the embedded world's words what the plain embedded scorer sees."""
+    eyes = load_scorer("embedded-plain", device=device)
+    assert isinstance(eyes, TowerScorer)
+    return WorldCaptioner(eyes, load_describer(eyes))
+
+
 def second_stage(spec: str, scorer: str, device: str) -> Pairs | None:
     """What `--second` means beside `--scorer`; None for no second stage."""
     if spec == "none" or (spec == "auto" and scorer != "embedded"):
         return None
     if spec != "auto" and is_matching_model(spec):
         return ImageTextMatching(spec, device=device)
-    other = load_scorer("embedded-judge" if spec == "auto" else spec, device=device)
+    if spec == "auto":
+        return describer(device).likelihood
+    other = load_scorer(spec, device=device)
     encode = TextEncoder(other)
 
     def say(picture: Tensor, texts: Sequence[str]) -> list[float]:

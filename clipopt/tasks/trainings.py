@@ -15,10 +15,11 @@ from clipopt.record.folder import new_folder
 from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.train import Train
+from clipopt.tasks.train_describer import TrainDescriber
 from clipopt.tasks.train_generator import TrainGenerator
 from clipopt.tasks.train_motion import TrainMotion
 
-Task = Train | TrainGenerator | TrainMotion
+Task = Train | TrainDescriber | TrainGenerator | TrainMotion
 
 
 @runtime_checkable

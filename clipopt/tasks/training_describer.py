@@ -1,0 +1,55 @@
+"""What `clipopt train describer` does: paint, then train the describer."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from clipopt import files
+from clipopt.scorers.tower import TowerScorer
+from clipopt.tasks import trainings
+from clipopt.tasks.checks import resolve_device
+from clipopt.tasks.train_describer import TrainDescriber
+
+
+def prepare(task: TrainDescriber) -> Callable[[], None]:
+    """Check everything, write nothing, and return the training."""
+    from clipopt.embedded.painters import sprites
+
+    if task.workers is not None and task.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {task.workers}")
+    resolve_device(task.device)
+    settings = trainings.settle(task, "scorer", device=task.device)
+    scorer = trainings.tower(settings["scorer"], task.device)
+    sprites()
+    return lambda: _train(task, settings, scorer)
+
+
+def _train(task: TrainDescriber, settings: dict[str, Any], scorer: TowerScorer) -> None:
+    from tqdm import tqdm
+
+    from clipopt.embedded.describer import save_describer
+    from clipopt.embedded.describer_training import DescriberTrainer, Recipe
+    from clipopt.embedded.pictures import Pictures, paint
+
+    recipe = trainings.fit(Recipe(), settings)
+    out, began = trainings.folder(task, settings, "checkpoint.pt"), time.perf_counter()
+    pictures = task.pictures or out / "pictures"
+    with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
+        for done in paint(recipe.world, recipe.pictures, pictures, workers=task.workers):
+            bar.update(done - bar.n)
+    amp = settings["precision"] == "bfloat16"
+    trainer = DescriberTrainer(recipe, Pictures(pictures), scorer, device=task.device, amp=amp)
+    trainings.run(task, trainer, recipe.stage.batches, out / "checkpoint.pt", device=task.device)
+    path = out / "describer.safetensors"
+    facts = {"seed": str(recipe.seed), "world": str(recipe.world)}
+    with files.atomic(path) as temporary:
+        save_describer(trainer.average, scorer, temporary, facts)
+    if task.pictures is None:
+        shutil.rmtree(pictures)
+    trainings.finish(
+        task, out,
+        {"file": str(path), "bytes": path.stat().st_size, "batches": trainer.done,
+         "seconds": round(time.perf_counter() - began, 1)},
+    )  # fmt: skip

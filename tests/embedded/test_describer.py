@@ -1,0 +1,133 @@
+"""The embedded describer: it learns, resumes exactly, tells how likely a caption is, and knows its own eyes."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from clipopt.cli import main
+from clipopt.embedded import describer_training
+from clipopt.embedded.captions import Scene, caption, slots, vocabulary
+from clipopt.embedded.describer import (
+    WorldCaptioner,
+    last_stages,
+    likelihoods,
+    load_describer,
+    new_describer,
+    save_describer,
+    targets,
+)
+from clipopt.embedded.describer_training import DescriberTrainer, Recipe
+from clipopt.embedded.pictures import Pictures, paint
+from clipopt.embedded.stages import Stage
+from clipopt.scorers.tower import TowerConfig, Towers, load_tower
+from clipopt.types import generator
+
+CONFIG = TowerConfig(
+    widths=(16, 32), depths=(1, 1), stem=4, dim=16, text_width=16, text_layers=1, vocabulary=vocabulary()
+)
+SMALL = Recipe(Stage("describer", 3, 8, 1e-3, 20.0), world=0, pictures=12)
+
+
+@pytest.fixture
+def scorer(tmp_path):
+    """A tower that was never trained sees well enough."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        Towers(CONFIG).save(tmp_path / "eyes.safetensors")
+    return load_tower(tmp_path / "eyes.safetensors")
+
+
+def test_scenes_come_back_from_their_slots():
+    scenes = [
+        Scene(3, "red", 2, "large", 4, background="blue"),
+        Scene(5, "", 1, "medium", None, 7, "green", "over", ""),
+        Scene(5),
+    ]
+    for scene, row in zip(scenes, slots(scenes).tolist(), strict=True):
+        assert Scene.of(row) == scene
+
+
+def test_it_learns_to_say_what_it_saw_and_how_likely_that_is(scorer, plain_world, tmp_path):
+    list(paint(0, 6, tmp_path / "pictures", workers=1))
+    pictures = Pictures(tmp_path / "pictures")
+    trainer = DescriberTrainer(Recipe(Stage("describer", 90, 12, 3e-3, 10.0), world=0), pictures, scorer, amp=False)
+    losses = [float(figures["loss"]) for figures in trainer.run()]
+    assert sum(losses[-5:]) < 0.2 * sum(losses[:5])
+    captioner = WorldCaptioner(scorer, trainer.average, width=4)
+    images = pictures.images(torch.arange(6)).float() / 255
+    truths = [
+        caption(Scene(**{**vars(Scene.of(row)), "size": None, "place": None}))
+        for row in pictures.batch(torch.arange(6), torch.zeros(6, dtype=torch.long)).scenes.tolist()
+    ]
+    said = captioner(list(images), torch.zeros(6, 16))
+    assert sum(c[0].text == truth for c, truth in zip(said, truths, strict=True)) >= 5
+    for picture, candidates in zip(images, said, strict=True):
+        assert len(candidates) == 4
+        assert [c.likelihood for c in candidates[:1]] > [-1.0]
+        told = captioner.likelihood(picture, [c.text for c in candidates])
+        means = [total / (len(c.text.split()) + 1) for total, c in zip(told, candidates, strict=True)]
+        assert means == pytest.approx([c.likelihood for c in candidates], abs=1e-3)
+        assert told == sorted(told, reverse=True)
+    assert captioner.likelihood(images[0], ["a zeppelin"]) == [-100.0]
+
+
+def test_the_likelihoods_of_words_do_not_look_ahead(scorer):
+    describer = new_describer(scorer).eval()
+    ids = targets(scorer, ["a red circle", "a cat left of a blue square", " ".join(["red"] * 40)])
+    assert ids.shape == (3, 24)
+    with torch.no_grad():
+        seen = describer.look(last_stages(scorer, torch.rand(3, 3, 64, 64, generator=generator(0))))
+        said = likelihoods(describer, seen, ids)
+        # Sentences of every length that begin alike: an exhaustive sum over the first word is one.
+        assert describer(seen, ids[:, :1]).exp().sum(-1) == pytest.approx(torch.ones(3, 1), abs=1e-5)
+        assert (said[0, 4:] == 0).all()
+        assert (said[0, :4] < 0).all()
+        assert (said[2] < 0).all()
+        other = ids.clone()
+        other[:, 3:] = 5
+        assert torch.allclose(likelihoods(describer, seen, other)[:, :3], said[:, :3], atol=1e-5)
+
+
+def test_trained_killed_and_resumed_it_is_the_same(scorer, plain_world, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(describer_training, "Recipe", lambda: SMALL)
+    monkeypatch.chdir(tmp_path)
+    common = ["train", "describer", "--precision", "float32", "--pictures", "painted", "--workers", "1"]
+    assert main([*common, "--scorer", "eyes.safetensors", "--out", "whole", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["batches"] == 3
+
+    def interrupted(self, rng, whole=DescriberTrainer.loss):
+        if self.done == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole(self, rng)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DescriberTrainer, "loss", interrupted)
+        assert main([*common, "--scorer", "eyes.safetensors", "--out", "cut"]) == 130
+    assert "clipopt train describer --resume cut" in capsys.readouterr().err
+    assert main(["train", "describer", "--resume", "cut", "--pictures", "painted"]) == 0
+    one, other = (load_describer(scorer, tmp_path / name / "describer.safetensors") for name in ("whole", "cut"))
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+    capsys.readouterr()
+    assert main([*common, "--workers", "0"]) == 2
+    assert "--workers" in capsys.readouterr().err
+    assert main([*common, "--scorer", "missing.safetensors"]) == 2
+    assert "missing.safetensors" in capsys.readouterr().err
+
+
+def test_other_eyes_and_other_files_are_refused(scorer, tmp_path):
+    path = tmp_path / "describer.safetensors"
+    save_describer(new_describer(scorer), scorer, path, {})
+    Towers(CONFIG).save(tmp_path / "others.safetensors")
+    with pytest.raises(ValueError, match=f"the eyes of scorer {scorer.fingerprint}"):
+        load_describer(load_tower(tmp_path / "others.safetensors"), path)
+    with pytest.raises(ValueError, match="no such describer"):
+        load_describer(scorer, tmp_path / "none.safetensors")
+    with pytest.raises(ValueError, match="holds no describer"):
+        load_describer(scorer, tmp_path / "eyes.safetensors")
+    (tmp_path / "noise.safetensors").write_bytes(b"noise")
+    with pytest.raises(ValueError, match="no readable safetensors"):
+        load_describer(scorer, tmp_path / "noise.safetensors")
