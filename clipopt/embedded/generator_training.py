@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from clipopt.embedded.captions import caption, describe
 from clipopt.embedded.generator import SIDE, TIMESTEPS, new_coder, new_denoiser, new_scheduler, text_encoder
 from clipopt.embedded.painters import Painter
+from clipopt.embedded.pictures import claim
 from clipopt.embedded.stages import Stage, Trainer, seeded
 from clipopt.scorers.tower import PAD, TowerScorer
 from clipopt.types import Images
@@ -45,8 +46,11 @@ def paint(recipe: Recipe, scorer: TowerScorer, folder: Path, side: int = SIDE) -
     """Paint the recipe's pictures into `folder`, with the words of some captions; yields how many stand there.
 
     They show what has a name in the scorer's words. What an earlier call finished is kept.
+
+    Raises:
+        ValueError: the folder holds pictures of another world, see `claim`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, scorer.towers.config.vocabulary, seed=recipe.world, side=side)
     painter = Painter.of(scorer.towers.config.vocabulary, recipe.world, side)
     for start in range(0, recipe.pictures, CHUNK):
         count = min(CHUNK, recipe.pictures - start)

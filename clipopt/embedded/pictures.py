@@ -1,9 +1,11 @@
 """Captioned pictures on disk: painted once, in parallel, then read at random while training."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -20,6 +22,8 @@ from clipopt.embedded.painters import Painter
 from clipopt.scorers.tower import PAD, UNKNOWN, words
 
 CHUNK = 5_000
+SIDE = 64
+"""Height and width of a picture in pixels."""
 _CAPTIONS, _FALSE = 2, 4  # wordings kept of every picture, and false neighbours of each
 _CONTEXT = 24
 
@@ -63,19 +67,47 @@ def _paint_chunk(seed: int, chunk: int, count: int, folder: Path, side: int) -> 
         path.with_suffix(".part").replace(path)
 
 
-def paint(seed: int, count: int, folder: Path, *, workers: int | None = None, side: int = 64) -> Iterator[int]:
+def require(folder: Path, words: Sequence[str], **world: int) -> str:
+    """What world.json in `folder` has to say of pictures whose captions are numbered by these words.
+
+    Raises:
+        ValueError: it holds pictures of another world, or of an earlier version of this one.
+    """
+    told = {
+        **world,
+        "captions": _CAPTIONS,
+        "false": _FALSE,
+        "words": sha256("\n".join(words).encode()).hexdigest()[:12],
+    }
+    path = folder / "world.json"
+    if any(folder.glob("*-images.npy")) and (not path.is_file() or json.loads(path.read_text("utf-8")) != told):
+        raise ValueError(
+            f"{folder} holds pictures of another world or of an earlier version: expected {path} to say "
+            f"{json.dumps(told)}; delete the folder, or name another with --pictures"
+        )
+    return json.dumps(told) + "\n"
+
+
+def claim(folder: Path, words: Sequence[str], **world: int) -> None:
+    """Make `folder` one for such pictures, as `require` says and with its error."""
+    told = require(folder, words, **world)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "world.json").write_text(told, "utf-8")
+
+
+def paint(seed: int, count: int, folder: Path, *, workers: int | None = None, side: int = SIDE) -> Iterator[int]:
     """Paint `count` pictures of world `seed`, `side` pixels wide, into `folder`; yields how many stand there so far.
 
     What an earlier call finished is kept. The pictures do not depend on the number of workers (default: the
     number of cores; 1 paints in this process).
 
     Raises:
-        ValueError: the font is missing.
+        ValueError: the font is missing, or the folder holds pictures of another world.
     """
     from clipopt.embedded.painters import sprites
 
     sprites()
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, vocabulary(), seed=seed, side=side)
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     missing = [n for n in range(len(sizes)) if not (folder / f"{n:04d}-images.npy").exists()]
     done = sum(size for n, size in enumerate(sizes) if n not in missing)

@@ -23,13 +23,18 @@ MEASURED = 1000
 
 def prepare(task: Train) -> Callable[[], None]:
     """Check everything, write nothing, and return the training."""
+    from clipopt.embedded.captions import vocabulary
     from clipopt.embedded.painters import sprites
+    from clipopt.embedded.pictures import SIDE, require
+    from clipopt.embedded.training import recipe
 
     if task.workers is not None and task.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {task.workers}")
     resolve_device(task.device)
     settings = trainings.settle(task, "begin", device=task.device)
     _begin(settings)
+    if task.pictures is not None:
+        require(task.pictures, vocabulary(), seed=recipe(task.which).world, side=SIDE)
     sprites()
     return lambda: _train(task, settings)
 

@@ -15,13 +15,18 @@ from clipopt.tasks.train_describer import TrainDescriber
 
 def prepare(task: TrainDescriber) -> Callable[[], None]:
     """Check everything, write nothing, and return the training."""
+    from clipopt.embedded.captions import vocabulary
+    from clipopt.embedded.describer_training import Recipe
     from clipopt.embedded.painters import sprites
+    from clipopt.embedded.pictures import SIDE, require
 
     if task.workers is not None and task.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {task.workers}")
     resolve_device(task.device)
     settings = trainings.settle(task, "scorer", device=task.device)
     scorer = trainings.tower(settings["scorer"], task.device)
+    if task.pictures is not None:
+        require(task.pictures, vocabulary(), seed=Recipe().world, side=SIDE)
     sprites()
     return lambda: _train(task, settings, scorer)
 

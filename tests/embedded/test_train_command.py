@@ -96,6 +96,7 @@ def test_a_training_begins_at_the_weights_of_an_earlier_one(here, monkeypatch, c
         (["--share", "0"], "--share"),
         (["--share", "2"], "--share"),
         (["--save-every", "0"], "--save-every"),
+        (["--workers", "0"], "--workers"),
         (["--resume", "nowhere"], "no training to resume"),
         (["--device", "abacus"], "abacus"),
     ],
@@ -106,3 +107,12 @@ def test_bad_input_is_refused_in_one_line(here, capsys, options, said):
     assert said in error
     assert error.count("\n") == 1
     assert not list(here.iterdir())
+
+
+def test_pictures_of_another_world_are_refused_before_anything_is_written(here, capsys):
+    (here / "old").mkdir()
+    (here / "old" / "0000-images.npy").write_bytes(b"")
+    for which in ("scorer", "generator", "describer"):
+        assert main(["train", which, "--pictures", "old", "--out", "run"]) == 2
+        assert "delete the folder" in capsys.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["old"]

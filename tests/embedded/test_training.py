@@ -146,3 +146,19 @@ def test_pictures_are_missed_politely(tmp_path):
     with pytest.raises(ValueError, match="paints them first"):
         Pictures(tmp_path)
     assert pictures.CHUNK > 0
+
+
+def test_pictures_of_another_world_are_refused_and_kept(painted, tmp_path):
+    folder = tmp_path / "pictures"
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "world.json"}
+    assert list(paint(0, 96, folder, workers=1)) == [96]
+    for spoil in (
+        lambda: list(paint(1, 96, folder, workers=1)),
+        lambda: list(paint(0, 96, folder, workers=1, side=32)),
+    ):
+        with pytest.raises(ValueError, match="another world"):
+            spoil()
+    (folder / "world.json").unlink()
+    with pytest.raises(ValueError, match="delete the folder"):
+        list(paint(0, 96, folder, workers=1))
+    assert before == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
