@@ -1,7 +1,7 @@
 """Pictures of things that the embedded scorers were not trained on: the rest of the emoji font, drawn as theirs were.
 
-Half of the names are for choosing settings (`DEVELOPMENT`), the other half for measuring (`TEST`). Names that the
-embedded world has learnt meanwhile are left out by themselves.
+Every other name is for choosing settings (`development`), the others for measuring (`test`). Names that the embedded
+world has learnt meanwhile are left out by themselves; no name changes sides by that.
 """
 
 from functools import cache
@@ -31,20 +31,20 @@ ribbon ticket firecracker
 """
 
 
-def names() -> list[str]:
-    """Those of the names that the font draws and the embedded world does not know."""
+def _unknown(names: list[str]) -> tuple[str, ...]:
+    """Those that the font draws and the embedded world does not know."""
     known = {thing.emoji for thing in things()} | {thing.noun for thing in things()}
-    return [name for name in _NAMES.split() if name in painters._emoji() and name not in known]
+    return tuple(name for name in names if name in painters._emoji() and name not in known)
 
 
 def development() -> tuple[str, ...]:
     """Names for choosing settings."""
-    return tuple(names()[::2])
+    return _unknown(_NAMES.split()[::2])
 
 
 def test() -> tuple[str, ...]:
     """Names for measuring; nothing is chosen by them."""
-    return tuple(names()[1::2])
+    return _unknown(_NAMES.split()[1::2])
 
 
 @cache

@@ -1,0 +1,52 @@
+"""Pictures for a blind check: things at random, drawn with the default settings, numbered and without their names.
+
+    python benchmarks/blind.py --out blind [--count 40] [--seed 0]
+
+Writes blind/01.png ... and, beside the folder, blind.key.json with what they were made for. Whoever names them sees the
+folder alone, and no list to choose from.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from random import Random
+
+from clipopt import files
+from clipopt.embedded.captions import Scene, caption
+from clipopt.embedded.concepts import concepts, learnt, things
+from clipopt.scorers import load_scorer
+from clipopt.tasks.drawing import Drawing, Item
+from clipopt.tasks.planner import Plan
+from clipopt.tasks.presets import SETTLED, settle
+
+
+def main() -> None:
+    """Draw and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", default="1/1", help="draw the first, second, ... of so many parts, as 1/2")
+    options = parser.parse_args()
+    known = [number for number in learnt() if number < len(things())]
+    chosen = Random(options.seed).sample(known, options.count)
+    prompts = [caption(Scene(number)) for number in chosen]
+    scorer = load_scorer("embedded")
+    plan = Plan(256, 256, seed=options.seed, **settle("embedded", "auto", dict.fromkeys(SETTLED)))
+    part, parts = map(int, options.part.split("/"))
+    numbers = range(options.count)[part - 1 :: parts]
+    for start in range(0, len(numbers), 20):
+        some = numbers[start : start + 20]
+        drawing = Drawing(plan, [Item({prompts[n]: 1.0}, options.seed, prompts[n]) for n in some], scorer)
+        for step, _ in enumerate(drawing.draw()):
+            print(f"pictures {start + 1} to {start + len(some)}, step {step}", end="\r", file=sys.stderr)
+        options.out.mkdir(parents=True, exist_ok=True)
+        for number, image in zip(some, drawing.best.images, strict=True):
+            files.save(options.out / f"{number + 1:02d}.png", image)
+    key = {f"{n + 1:02d}": [concepts()[c].noun, *concepts()[c].synonyms] for n, c in enumerate(chosen)}
+    files.write_text(options.out.with_suffix(".key.json"), json.dumps(key, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
