@@ -1,4 +1,4 @@
-"""Posture of a figure that stands: whether it would fall over, and whether its legs cross."""
+"""Posture of a figure: whether it would fall over, whether its legs cross, whether it is upside down."""
 
 import math
 
@@ -51,6 +51,12 @@ def crossing(joints: Float[Tensor, "*b 22 3"]) -> Float[Tensor, "*b"]:
     across = torch.nn.functional.normalize(at("left_hip") - at("right_hip"), dim=-1)
     gaps = [((at(f"left_{part}") - at(f"right_{part}")) * across).sum(-1) for part in ("knee", "ankle")]
     return _stands(joints) * torch.stack([(_APART - gap).clamp_min(0) for gap in gaps]).sum(0)
+
+
+def overturned(joints: Float[Tensor, "*b 22 3"]) -> Float[Tensor, "*b"]:
+    """How far both ankles are above the head, metres; 0 where one is not."""
+    ankles = [joints[..., JOINTS.index(f"{side}_ankle"), 1] for side in ("left", "right")]
+    return (torch.minimum(*ankles) - joints[..., JOINTS.index("head"), 1]).clamp_min(0)
 
 
 def _stands(joints: Float[Tensor, "*b 22 3"]) -> Float[Tensor, "*b"]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clipopt.geometry.posture import crossing, imbalance
+from clipopt.geometry.posture import crossing, imbalance, overturned
 from clipopt.geometry.skeleton import limits, mirror_angles, mirror_root
 from clipopt.params.motion import Key, Motion
 from clipopt.render.figure import pose
@@ -24,6 +24,7 @@ _ECONOMY, _HASTE = 0.35, 0.15  # weights of what bends without need, and of spee
 _POSES, _START = 0.4, 0.5  # of each pose beyond two, and of not standing at the start
 _ARROW, _SURE = 0.5, 2.0  # of fitting better than backward, and where that counts no more
 _BALANCE, _LEGS = 4.0, 2.0  # of a metre out of balance, and of one by which legs cross
+_OVERTURNED = 3.0  # of a metre by which the feet are above the head: people seldom are
 _FAST = 2.5  # metres per second, in the mean of the joints
 _TOGETHER = 8  # programs that are looked at together
 
@@ -179,6 +180,7 @@ class Search:
             speed = float(joints.diff(dim=0).norm(dim=-1).mean()) * 23 / self.seconds
             fit -= _BALANCE * float(imbalance(joints).mean()) + _LEGS * float(crossing(joints).mean())
             total = fit - _ECONOMY * economy(program.rows, self.bank) - _HASTE * max(0.0, speed - _FAST)
+            total -= _OVERTURNED * float(overturned(joints).mean())
             total -= _POSES * max(0, len({beat.pose for beat in program.beats}) - 2)
             if program.rounds == 1:
                 first = program.rows[program.beats[0].pose]

@@ -1,6 +1,7 @@
 """A bank of poses without names: what legs, arms, back and head can do, combined by chance inside the joint limits.
 
-The scorer gives them meaning: `clipopt motion` looks for the ones that fit a phrase.
+A tenth are poses of the whole body as people take them, which chance does not put together. The scorer gives
+them meaning: `clipopt motion` looks for the ones that fit a phrase.
 """
 
 import os
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
+from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 
@@ -15,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clipopt.embedded.people import Stance, jittered, stance
+from clipopt.embedded.people import Stance, jittered, poses, stance
 from clipopt.files import atomic
 from clipopt.geometry.skeleton import NAMES, mirror_angles, mirror_root
 from clipopt.render.figure import pose
@@ -70,6 +72,7 @@ _WHOLE: tuple[tuple[float | int, str], ...] = (
 )  # fmt: skip
 SIZE = Plan.bank
 """Poses of the bank."""
+_AS_PEOPLE = 10  # one pose of so many
 _DRAWN = 2  # counts up when what is drawn for the bank changes
 
 
@@ -82,6 +85,8 @@ def pose_bank(size: int = SIZE) -> tuple[Float[Tensor, "n a"], Float[Tensor, "n 
     """Angles and roots of the bank; the first one stands."""
     rng = Random("bank")
     made = [stance("")]
+    taken = [s for named in poses() for s in named.stances]
+    made += [jittered(s, rng, 3.0) for s in islice(cycle(taken), size // _AS_PEOPLE)]
     while len(made) < size:
         side = rng.choice(("LR", "RL"))
         sided = {"S.": side[0] + ".", "O.": side[1] + "."}

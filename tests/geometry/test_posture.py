@@ -3,7 +3,7 @@
 import pytest
 
 from clipopt.embedded.people import poses, stance
-from clipopt.geometry.posture import balance_point, crossing, imbalance
+from clipopt.geometry.posture import balance_point, crossing, imbalance, overturned
 from clipopt.geometry.skeleton import JOINTS
 from clipopt.render.figure import pose
 
@@ -48,3 +48,9 @@ def test_legs_that_cross_are_noticed_of_who_stands_alone():
     crossed = joints_of("B.spread -20")
     assert float(crossing(crossed)) > 0.1
     assert float(crossing(joints_of("B.flex 96 B.spread 42 B.turn 60 B.knee 128 B.ankle -20"))) < 0.02
+
+
+def test_only_who_has_both_feet_above_the_head_is_upside_down():
+    assert float(overturned(joints_of("pitch 180 B.raise 176"))) > 1.2
+    for angles in ("", "L.flex 90 L.knee 4", "pitch -90", "pitch 62 B.flex 62 bend 82", "pitch 78 L.flex -20"):
+        assert float(overturned(joints_of(angles))) == 0, angles
