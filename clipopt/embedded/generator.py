@@ -139,6 +139,11 @@ def pipeline(coder: nn.Module, denoiser: nn.Module, tower: TextTower, config: To
 
 
 def save(folder: Path, pipe: Any, facts: dict[str, Any]) -> None:
-    """Write `pipe` as a folder of diffusers, weights in float16, and beside it `generator.json` with `facts`."""
+    """Write `pipe` as a folder of diffusers, and beside it `generator.json` with `facts`.
+
+    The weights are float16 with the eight significant bits of bfloat16, as those of `Towers.save`.
+    """
+    for part in (pipe.vae, pipe.unet, pipe.text_encoder):
+        part.bfloat16()
     pipe.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
     (folder / "generator.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
