@@ -31,7 +31,7 @@ commands:
   search   find pictures:  clipopt search photos.index "a red apple"
   classify say which of some labels pictures have
   adapt    teach a scorer labels of your own from a few pictures
-  train    train the embedded scorers, the judge or the generator again
+  train    train the embedded scorers, judges, describer or generator again
   eval     measure a task on its fixed suite of prompts
 
 `clipopt COMMAND --help` teaches a command, `clipopt --version` names the version.
