@@ -193,8 +193,8 @@ def _reads_world(scorer: Scorer) -> bool:
 
 
 def describer(device: str = "cpu") -> WorldCaptioner:
-    """Who says in the embedded world's words what the plain embedded scorer sees."""
-    eyes = load_scorer("embedded-plain", device=device)
+    """Who says in the embedded world's words what the embedded scorer sees."""
+    eyes = load_scorer("embedded", device=device)
     assert isinstance(eyes, TowerScorer)
     return WorldCaptioner(eyes, load_describer(eyes))
 

@@ -30,8 +30,8 @@ class TrainDescriber:
     """Share of the shipped training to do, between 0 and 1."""
     seed: int | None = None
     """Another seed than the shipped one."""
-    scorer: str = "embedded-plain"
-    """Whose eyes it looks with: embedded-plain, embedded, or a .safetensors of `clipopt train`."""
+    scorer: str = "embedded"
+    """Whose eyes it looks with: embedded, or a .safetensors of `clipopt train`; it serves no other."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the layers; auto measures whether bfloat16 works and is faster here."""
     device: str = "cpu"
