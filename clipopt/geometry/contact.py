@@ -141,7 +141,7 @@ def footsteps(joints: Float[Tensor, "f 22 3"], fps: float | int) -> Footsteps:
                     stands.append((start, now))
                     start = now
             stands.append((start, end))
-        places = [at[start:end].mean(0) for start, end in stands]
+        places = [_place(at[start:end]) for start, end in stands]
         for number in range(1, len(stands)):
             (start, end), (again, stop) = stands[number - 1 : number + 1]
             far = float((places[number] - places[number - 1]).abs().max())
@@ -157,6 +157,15 @@ def footsteps(joints: Float[Tensor, "f 22 3"], fps: float | int) -> Footsteps:
             made.places[start:end, own] = place.view(2, 2)
             made.stands[start:end, own] = near[start:end, own].to(joints)
     return made
+
+
+def _place(at: Float[Tensor, "f 4"]) -> Float[Tensor, " 4"]:
+    """Where ankle and ball of a foot stand on average, as far from each other as they are: a foot that turned is long."""
+    ankle, ball = at.view(-1, 2, 2).unbind(1)
+    way = ball - ankle
+    middle = (ankle + ball).mean(0) / 2
+    half = torch.nn.functional.normalize(way.sum(0), dim=0) * way.norm(dim=1).mean() / 2
+    return torch.cat([middle - half, middle + half])
 
 
 def _stretches(on: Bool[Tensor, " f"]) -> list[tuple[int, int]]:

@@ -110,3 +110,12 @@ def test_spline_is_differentiable_and_says_what_is_wrong():
 def test_cosines_are_orthogonal():
     gram = cosines(40, 6).T @ cosines(40, 6)
     torch.testing.assert_close(gram, 20 * torch.eye(6), atol=1e-4, rtol=0)
+
+
+def test_a_foot_that_turns_where_it_stands_keeps_its_length():
+    joints = standing(30)
+    angle = torch.linspace(-0.2, 0.2, 30)  # 5 cm at the ball: not far enough for a step
+    joints[:, 10, 0], joints[:, 10, 2] = 1 + 0.13 * angle.sin(), 1 + 0.13 * angle.cos()
+    places = footsteps(joints, 30.0).places
+    assert places[:, [0, 2]].std(0).max() < 1e-4
+    assert (places[:, 2] - places[:, 0]).norm(dim=1) == pytest.approx(torch.full((30,), 0.13), abs=1e-4)
