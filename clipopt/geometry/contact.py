@@ -160,7 +160,7 @@ def footsteps(joints: Float[Tensor, "f 22 3"], fps: float | int) -> Footsteps:
 
 
 def _place(at: Float[Tensor, "f 4"]) -> Float[Tensor, " 4"]:
-    """Where ankle and ball of a foot stand on average, as far from each other as they are: a foot that turned is long."""
+    """Where ankle and ball of a foot stand in the mean, as far apart as they are: what turned keeps its length."""
     ankle, ball = at.view(-1, 2, 2).unbind(1)
     way = ball - ankle
     middle = (ankle + ball).mean(0) / 2
