@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from clipopt.captions import Beam, Captioner, TextEncoder, Weights, encode_views
+from clipopt.captions import Beam, Captioner, TextEncoder, encode_views
 from clipopt.embedded.captions import COUNTS, Scene, caption, slots, true_of
 from clipopt.embedded.concepts import COLOUR_NAMES, concepts, things
 from clipopt.embedded.measure import UNSEEN, accuracy
@@ -23,7 +23,7 @@ from clipopt.embedded.painters import Painter
 from clipopt.embedded.suite import interval
 from clipopt.scorers import load_scorer
 from clipopt.scorers.tower import TowerScorer
-from clipopt.tasks.captioning import describer, second_stage
+from clipopt.tasks.captioning import describer, second_stage, usual_weights
 from clipopt.tasks.grammar import WorldGrammar
 
 FIRST = 100_000
@@ -112,7 +112,7 @@ def main() -> None:
     generators = [beam, describer()] if options.scorer == "embedded" else [beam]
     second = second_stage(options.second, options.scorer, "cpu")
     background = scorer.encode_text(WorldGrammar().typical()).mean(0)
-    weights = Weights()
+    weights = usual_weights(options.second, options.scorer)
     captioner = Captioner(
         scorer, generators, weights, views=options.views, background=background, second=second, encode=encode
     )

@@ -23,22 +23,46 @@ from clipopt.types import Images, generator
 _THINGS = (
     "cat", "tree", "house", "car", "sunflower", "penguin", "banana", "pizza", "rocket", "snowman", "butterfly",
     "fish", "guitar", "strawberry", "mushroom", "umbrella", "owl", "cactus", "sailboat", "key", "crown", "lion",
-    "ice cream", "light bulb",
+    "ice cream", "light bulb", "dog", "horse", "elephant", "frog", "duck", "turtle", "snail", "bee", "ladybug", "tulip",
+    "palm tree", "pineapple", "watermelon", "carrot", "grapes", "hamburger", "donut", "cupcake", "lollipop", "castle",
+    "bus", "bicycle", "airplane", "anchor", "hourglass", "moon", "snowflake", "pumpkin", "gift", "soccer ball",
+    "scissors", "hammer", "chair", "robot", "deer", "peacock", "sheep", "bird", "squirrel", "sandwich", "bagel", "mug",
+    "lamp", "table", "vase", "lighthouse", "windmill", "sword", "suitcase", "kite", "mailbox", "igloo", "boot",
+    "astronaut", "hand", "submarine",
 )  # fmt: skip
 _COLOURED = (
     ("red", "apple", "blue"), ("blue", "car", None), ("pink", "heart", None), ("green", "umbrella", None),
     ("purple", "butterfly", None), ("yellow", "balloon", "black"), ("blue", "rose", None), ("red", "teapot", None),
     ("white", "rabbit", "green"), ("orange", "cat", "white"), ("purple", "octopus", None), ("green", "dress", None),
+    ("yellow", "bus", "white"), ("red", "house", "green"), ("blue", "fish", None), ("green", "frog", "pink"),
+    ("orange", "fish", "blue"), ("pink", "cupcake", None), ("black", "cat", "yellow"), ("brown", "bear", "white"),
+    ("yellow", "chair", None), ("purple", "mushroom", None), ("red", "kite", "white"), ("blue", "mug", None),
+    ("green", "boot", None), ("red", "lamp", None), ("white", "sheep", "blue"), ("gray", "elephant", None),
+    ("orange", "vase", None), ("pink", "suitcase", None),
 )  # fmt: skip
 _COUNTED = (
     (2, None, "banana"), (2, "purple", "hexagon"), (2, None, "strawberry"), (3, "red", "circle"), (3, None, "apple"),
-    (3, "yellow", "star"), (4, "blue", "square"), (4, "red", "heart"),
+    (3, "yellow", "star"), (4, "blue", "square"), (4, "red", "heart"), (2, None, "fish"), (2, "green", "triangle"),
+    (2, None, "key"), (3, None, "mushroom"), (3, "blue", "ring"), (3, None, "butterfly"), (4, None, "tree"),
+    (4, "orange", "diamond"), (4, None, "balloon"), (2, "black", "cross"), (3, None, "penguin"), (4, "pink", "circle"),
+    (2, None, "mug"), (3, "red", "balloon"),
+)  # fmt: skip
+_GROUNDED = (
+    ("cat", "blue"), ("penguin", "pink"), ("tree", "white"), ("banana", "purple"), ("rocket", "black"),
+    ("strawberry", "green"), ("owl", "orange"), ("lighthouse", "yellow"),
 )  # fmt: skip
 _RELATED = (
     ("blue", "square", "beside", "red", "triangle"), ("yellow", "circle", "beside", "green", "square"),
     ("red", "heart", "over", "blue", "ring"), ("white", "star", "over", "purple", "hexagon"),
     (None, "cat", "beside", None, "dog"), (None, "sun", "over", None, "house"),
     (None, "tree", "beside", None, "car"), ("black", "diamond", "over", "orange", "rectangle"),
+    ("red", "circle", "beside", "blue", "square"), ("green", "star", "beside", "pink", "heart"),
+    ("orange", "triangle", "over", "black", "circle"), ("yellow", "crescent", "over", "blue", "square"),
+    (None, "apple", "beside", None, "banana"), (None, "penguin", "beside", None, "snowman"),
+    (None, "moon", "over", None, "tree"), (None, "balloon", "over", None, "car"),
+    ("red", "apple", "beside", "green", "pear"), ("blue", "umbrella", "over", None, "cat"),
+    (None, "mushroom", "beside", "red", "square"), ("purple", "ring", "over", None, "fish"),
+    (None, "key", "beside", None, "padlock"), (None, "airplane", "over", None, "house"),
 )  # fmt: skip
 
 
@@ -61,10 +85,12 @@ def prompts() -> tuple[Prompt, ...]:
     scenes = [("things", Scene(number_of(noun))) for noun in _THINGS]
     scenes += [("colours of things", Scene(_number(noun), c, background=ground)) for c, noun, ground in _COLOURED]
     for index, name in enumerate(SHAPES):
-        colour, ground = COLOUR_NAMES[index % 11], COLOUR_NAMES[(index + 4) % 11]
-        scenes.append(("shapes", Scene(shape_number(name), colour)))
-        if index % 2:
-            scenes.append(("backgrounds", Scene(shape_number(name), COLOUR_NAMES[(index + 5) % 11], background=ground)))
+        # Steps round the eleven colours: every shape in two or three, half of them also on a ground.
+        hues = [COLOUR_NAMES[(index + step) % len(COLOUR_NAMES)] for step in (0, 4, 5, 6, 8)]
+        asked = hues[0], hues[3], *hues[4 : 4 + (index + 1) % 2]
+        scenes += [("shapes", Scene(shape_number(name), hue)) for hue in asked]
+        scenes.append(("backgrounds", Scene(shape_number(name), hues[2], background=hues[1])))
+    scenes += [("backgrounds", Scene(_number(noun), background=ground)) for noun, ground in _GROUNDED]
     scenes += [("counts", Scene(_number(noun), colour, count)) for count, colour, noun in _COUNTED]
     scenes += [
         ("relations", Scene(_number(first), colour, other=_number(second), other_colour=other, relation=relation))

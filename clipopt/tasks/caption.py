@@ -52,7 +52,7 @@ class Caption:
     """A masked language model (BERT) that tries other words in the best captions."""
     second: str = "auto"
     """A second stage that ranks the best ten again: a BLIP with a matching head, another scorer, or none. Auto takes
-    the embedded describer beside the embedded scorer: how likely it finds the whole sentence."""
+    the embedded describer beside the embedded scorer, for all candidates: how likely it finds the whole sentence."""
     background: Path | None = None
     """Texts (a file, one a line) or pictures (a folder) that have nothing to do with the pictures: texts that fit
     those too lose score. The embedded scorer brings its own."""
@@ -68,8 +68,8 @@ class Caption:
     """Weight of the mean log probability per token, by --language or else by the captioner."""
     language: str | None = None
     """A causal language model (GPT-2) for the likelihood."""
-    second_weight: float = Weights.second
-    """Weight of the second stage."""
+    second_weight: float | None = None
+    """Weight of the second stage: 0.5 of a cosine, 0.05 of the describer's log likelihood, unless told otherwise."""
     diversity: float = Weights.diversity
     """With --top: how much a caption loses for being like one above it."""
     seed: int = 0

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def prepare(task: Caption) -> Callable[[], None]:
     if task.search < 0:
         raise ValueError(f"--search must be 0 or more words, got {task.search}")
     for name in ("prior", "consensus", "likelihood", "second_weight", "diversity"):
-        if not math.isfinite(getattr(task, name)):
+        if not math.isfinite(getattr(task, name) or 0):
             raise ValueError(f"--{name.replace('_', '-')} must be a finite number, got {getattr(task, name)}")
     pictures = find_pictures(task.pictures)
     if task.out is not None:
@@ -115,11 +116,13 @@ def _captioner(task: Caption) -> Captioner:
         generators.append(Beam(encode, WorldGrammar()))
         if task.scorer == "embedded":
             generators.append(describer(device))
-    weights = Weights(
+    usual = usual_weights(task.second, task.scorer)
+    weights = replace(
+        usual,
         prior=task.prior,
         consensus=task.consensus,
         likelihood=task.likelihood,
-        second=task.second_weight,
+        second=usual.second if task.second_weight is None else task.second_weight,
         diversity=task.diversity,
     )
     return Captioner(
@@ -199,14 +202,23 @@ def describer(device: str = "cpu") -> WorldCaptioner:
     return WorldCaptioner(eyes, load_describer(eyes))
 
 
+def usual_weights(second: str, scorer: str) -> Weights:
+    """What counts unless told otherwise: a describer tells log likelihoods, of every candidate; others tell cosines."""
+    return Weights(second=0.05, stage=100) if _described(second, scorer) else Weights()
+
+
+def _described(second: str, scorer: str) -> bool:
+    return second == "auto" and scorer == "embedded"
+
+
 def second_stage(spec: str, scorer: str, device: str) -> Pairs | None:
     """What `--second` means beside `--scorer`; None for no second stage."""
-    if spec == "none" or (spec == "auto" and scorer != "embedded"):
-        return None
-    if spec != "auto" and is_matching_model(spec):
-        return ImageTextMatching(spec, device=device)
-    if spec == "auto":
+    if _described(spec, scorer):
         return describer(device).likelihood
+    if spec in ("none", "auto"):
+        return None
+    if is_matching_model(spec):
+        return ImageTextMatching(spec, device=device)
     other = load_scorer(spec, device=device)
     encode = TextEncoder(other)
 

@@ -14,7 +14,7 @@ class Evaluate:
     """Measure a task on its fixed suite of prompts; for meshes see `clipopt eval mesh --help`.
 
     Makes a picture of every prompt with every seed, by the settings of `clipopt image`, then lets the scorer and
-    the judge name each among some five hundred captions. R-Precision@1 is the share that they name by its own
+    the judge name each among some thousand captions. R-Precision@1 is the share that they name by its own
     prompt. The scorer was in the loss, so its share says little; the judge's is the result. Nothing is chosen by
     the judge.
 

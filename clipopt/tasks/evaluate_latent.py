@@ -14,7 +14,7 @@ class EvaluateLatent:
 
     Of every prompt with every seed: the generator's own sample, the best of as many samples as can be drawn in the
     time that the method takes, and the picture that the method makes. The scorer chooses and guides; then scorer and
-    judge name each picture among some five hundred captions. R-Precision@1 is the share that they name by its own
+    judge name each picture among some thousand captions. R-Precision@1 is the share that they name by its own
     prompt, and the judge's is the result: nothing is chosen by the judge. Prompts of counts and relations are also
     reported apart.
 

@@ -14,7 +14,7 @@ class EvaluateMesh:
     """Measure `clipopt mesh` on its fixed suite of prompts.
 
     Makes a mesh of every prompt with every seed, then lets the scorer and the judge name each from eight sides among
-    some five hundred captions, in its colours and as a bare grey shape. R-Precision@1 is the share that they name by
+    some thousand captions, in its colours and as a bare grey shape. R-Precision@1 is the share that they name by
     its own prompt. The scorer was in the loss, so its share says little; the judge's is the result, and that of the
     bare shape says how much of it is shape. Nothing is chosen by the judge.
 

@@ -1,6 +1,7 @@
 """The models in the package: small, independent, and able to do what the README says."""
 
-from importlib.resources import files
+import zlib
+from importlib.resources import as_file, files
 from random import Random
 
 import pytest
@@ -22,10 +23,18 @@ def scorer(request):
     return load_scorer(request.param)
 
 
-def test_the_weights_are_small():
-    weights = [p for p in files("clipopt").joinpath("embedded/weights").iterdir() if p.name.endswith(".safetensors")]
-    assert len(weights) == 5
-    assert sum(len(p.read_bytes()) for p in weights) < 40e6
+def test_the_package_is_small():
+    """All of it as an archive packs it, which is what a user downloads."""
+    package = files("clipopt")
+    names = {p.name for p in package.joinpath("embedded/weights").iterdir() if p.name.endswith(".safetensors")}
+    assert names == {f"{n}.safetensors" for n in ("scorer", "judge", "plain", "motion", "motion-judge", "describer")}
+    with as_file(package) as folder:
+        packed = sum(
+            len(zlib.compress(path.read_bytes(), 6))
+            for path in folder.rglob("*")
+            if path.is_file() and path.suffix != ".pyc"
+        )
+    assert packed < 40e6
 
 
 def test_scorer_and_judge_are_strangers():
@@ -40,7 +49,7 @@ def test_they_know_the_vocabulary_of_their_training(scorer):
     for number in learnt():
         concept = concepts()[number]
         assert scorer.unknown_words(f"{concept.noun} {concept.plural or ''}") == [], concept
-    assert len(learnt()) >= 258
+    assert len(learnt()) == len(concepts())
     assert {shape_number(s) for s in SHAPES} <= set(learnt())
     texts = [p.text for p in (*bank(), *solid_bank())] + WorldGrammar().typical()
     assert scorer.unknown_words(" ".join(texts)) == []
