@@ -1,12 +1,13 @@
 """Training of the embedded describer: whole captions of painted pictures, word by word, before frozen eyes."""
 
+import copy
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Generator, Tensor
 
 from clipopt.embedded.captions import Scene, caption
-from clipopt.embedded.describer import last_stages, likelihoods, new_describer, targets
+from clipopt.embedded.describer import Describer, last_stages, likelihoods, new_describer, targets
 from clipopt.embedded.perturbations import jitter
 from clipopt.embedded.pictures import Pictures
 from clipopt.embedded.stages import Stage, Trainer, seeded
@@ -29,12 +30,13 @@ class Recipe:
 
 
 class DescriberTrainer(Trainer):
-    """Trains a describer on what `scorer` sees of painted pictures."""
+    """Trains a describer on what `scorer` sees of painted pictures, from nothing or from the weights of `begin`."""
 
     def __init__(
-        self, recipe: Recipe, pictures: Pictures, scorer: TowerScorer, *, device: str = "cpu", amp: bool = True
-    ) -> None:
-        made = seeded(recipe.seed, lambda: new_describer(scorer))
+        self, recipe: Recipe, pictures: Pictures, scorer: TowerScorer, *,
+        begin: Describer | None = None, device: str = "cpu", amp: bool = True,
+    ) -> None:  # fmt: skip
+        made = seeded(recipe.seed, lambda: new_describer(scorer)) if begin is None else copy.deepcopy(begin)
         super().__init__(recipe.stage, recipe.seed, made, device=device, amp=amp)
         self.pictures, self.scorer = pictures, scorer
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class TrainDescriber:
-    """Train the embedded describer, the second stage of `clipopt caption`, from nothing.
+    """Train the embedded describer, the second stage of `clipopt caption`, from nothing, or further (--begin).
 
     Paints captioned pictures (this needs Debian's fonts-noto-color-emoji and unicode-data, or the same files
     elsewhere), then trains a small decoder that says, word by word, what a scorer's frozen picture tower sees of them.
@@ -30,6 +30,9 @@ class TrainDescriber:
     """Share of the shipped training to do, between 0 and 1."""
     seed: int | None = None
     """Another seed than the shipped one."""
+    begin: str | None = None
+    """Begin at this describer instead of nothing: embedded, or a .safetensors of an earlier training; it must look
+    with the same eyes."""
     scorer: str = "embedded"
     """Whose eyes it looks with: embedded, or a .safetensors of `clipopt train`; it serves no other."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

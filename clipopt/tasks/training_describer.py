@@ -4,9 +4,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from clipopt import files
+from clipopt.embedded.describer import Describer, load_describer, save_describer
 from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks import trainings
 from clipopt.tasks.checks import resolve_device
@@ -23,18 +25,19 @@ def prepare(task: TrainDescriber) -> Callable[[], None]:
     if task.workers is not None and task.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {task.workers}")
     resolve_device(task.device)
-    settings = trainings.settle(task, "scorer", device=task.device)
+    settings = trainings.settle(task, "scorer", "begin", device=task.device)
     scorer = trainings.tower(settings["scorer"], task.device)
+    spec = settings["begin"]
+    begin = None if spec is None else load_describer(scorer, None if spec == "embedded" else Path(spec))
     if task.pictures is not None:
         require(task.pictures, vocabulary(), seed=Recipe().world, side=SIDE)
     sprites()
-    return lambda: _train(task, settings, scorer)
+    return lambda: _train(task, settings, scorer, begin)
 
 
-def _train(task: TrainDescriber, settings: dict[str, Any], scorer: TowerScorer) -> None:
+def _train(task: TrainDescriber, settings: dict[str, Any], scorer: TowerScorer, begin: Describer | None) -> None:
     from tqdm import tqdm
 
-    from clipopt.embedded.describer import save_describer
     from clipopt.embedded.describer_training import DescriberTrainer, Recipe
     from clipopt.embedded.pictures import Pictures, paint
 
@@ -45,7 +48,7 @@ def _train(task: TrainDescriber, settings: dict[str, Any], scorer: TowerScorer) 
         for done in paint(recipe.world, recipe.pictures, pictures, workers=task.workers):
             bar.update(done - bar.n)
     amp = settings["precision"] == "bfloat16"
-    trainer = DescriberTrainer(recipe, Pictures(pictures), scorer, device=task.device, amp=amp)
+    trainer = DescriberTrainer(recipe, Pictures(pictures), scorer, begin=begin, device=task.device, amp=amp)
     trainings.run(task, trainer, recipe.stage.batches, out / "checkpoint.pt", device=task.device)
     path = out / "describer.safetensors"
     facts = {"seed": str(recipe.seed), "world": str(recipe.world)}
