@@ -58,19 +58,28 @@ def solid_bank() -> tuple[Prompt, ...]:
 
 
 @torch.no_grad()
-def read_solids(scorer: Scorer, views: Sequence[Tensor], asked: Sequence[Prompt]) -> list[Reading]:
-    """Let `scorer` name things from the bank, by the mean over the views of each, (n, 3, h, w)."""
-    texts = [p.text for p in solid_bank()]
+def read_solids(
+    scorer: Scorer, views: Sequence[Tensor], asked: Sequence[Prompt], *, bare: bool = False
+) -> list[Reading]:
+    """Let `scorer` name things from the bank, by the mean over the views of each, (n, 3, h, w).
+
+    A `bare` shape has lost its colours, so any caption that calls it alone by its noun is right: "a gray pumpkin" of
+    what was to be an orange one.
+    """
+    texts, scenes = [p.text for p in solid_bank()], [p.scene for p in solid_bank()]
     text = scorer.encode_text(texts)
     similarity = torch.stack([(scorer.encode_image(images.to(text.device)) @ text.T).mean(0) for images in views]).cpu()
     own = torch.tensor([texts.index(p.text) for p in asked])
-    rivals = ~compatible(slots([p.scene for p in asked]), slots([p.scene for p in solid_bank()]))
+    rivals = ~compatible(slots([p.scene for p in asked]), slots(scenes))
     rivals[torch.arange(len(own)), own] = True
-    ranked = similarity.masked_fill(~rivals, -2.0).argmax(1)
-    return [
-        Reading(texts[int(best)], int(best) == int(mine), float(similarity[row, mine]))
-        for row, (best, mine) in enumerate(zip(ranked, own, strict=True))
-    ]
+    ranked = (similarity if bare else similarity.masked_fill(~rivals, -2.0)).argmax(1).tolist()
+
+    def right(best: int, row: int) -> bool:
+        said = scenes[best]
+        alone = said.other is None and said.count in (None, 1)
+        return best == int(own[row]) or (bare and alone and said.concept == asked[row].scene.concept)
+
+    return [Reading(texts[best], right(best, row), float(similarity[row, own[row]])) for row, best in enumerate(ranked)]
 
 
 def prepare(task: EvaluateMesh) -> Callable[[], None]:
@@ -116,7 +125,7 @@ def _measure(task: EvaluateMesh, plan: Modelling, scorer: Scorer, judge: Scorer,
         for look in ("colour", "bare shape")
     }
     readings = {
-        name: {look: read_solids(who, views, order) for look, views in seen.items()}
+        name: {look: read_solids(who, views, order, bare=look == "bare shape") for look, views in seen.items()}
         for name, who in (("scorer", scorer), ("judge", judge))
     }
     measured = [measure(mesh) for mesh in made]

@@ -2,9 +2,10 @@ import json
 
 import imageio.v3 as iio
 import pytest
+import torch
 
 from clipopt.cli import main
-from clipopt.tasks.evaluating_mesh import solid_bank, solid_prompts
+from clipopt.tasks.evaluating_mesh import read_solids, solid_bank, solid_prompts
 from clipopt.tasks.kinds import SUITS
 
 
@@ -82,6 +83,36 @@ def test_the_suite_of_solids_is_large_enough():
     texts = [prompt.text for prompt in solid_bank()]
     assert len(set(texts)) == len(texts) >= 100
     assert {prompt.text for prompt in solid_prompts()} <= set(texts)
+
+
+class Naming:
+    """Calls every picture by the caption whose number its first pixel tells."""
+
+    name, image_size, head, fingerprint = "naming", 4, "softmax", "0"
+
+    def logits(self, image, text):
+        return image @ text.T
+
+    def encode_text(self, texts):
+        return torch.eye(len(texts))
+
+    def encode_image(self, images):
+        return torch.eye(len(solid_bank()))[(images[:, 0, 0, 0] * 10_000).round().long()]
+
+
+def test_a_bare_shape_is_named_by_its_noun_and_a_coloured_one_by_its_prompt():
+    texts = [prompt.text for prompt in solid_bank()]
+    asked = next(prompt for prompt in solid_prompts() if prompt.text == "an orange pumpkin")
+
+    def read(said, bare):
+        views = torch.full((2, 3, 4, 4), texts.index(said) / 10_000)
+        return read_solids(Naming(), [views], [asked], bare=bare)[0].right
+
+    assert read("an orange pumpkin", False)
+    assert read("an orange pumpkin", True)
+    assert read("a pumpkin", True)
+    assert not read("a banana", True)
+    assert not read("a banana", False)
 
 
 @pytest.mark.parametrize(
