@@ -34,7 +34,7 @@ def test_compositional_prompts_stand_apart():
     asked = [p for p in prompts() if p.group in ("things", "counts", "relations")]
     right = [p.group != "counts" for p in asked]
     found: dict[str, Any] = shares(asked, [Reading("", r, 0.5) for r in right])
-    assert found["compositional"]["pictures"] == 16
+    assert found["compositional"]["pictures"] == 44
     assert found["compositional"]["share"] == 0.5
     assert found["all others"]["share"] == 1
 
