@@ -51,8 +51,9 @@ class Caption:
     polish: str | None = None
     """A masked language model (BERT) that tries other words in the best captions."""
     second: str = "auto"
-    """A second stage that ranks the best ten again: a BLIP with a matching head, another scorer, or none. Auto takes
-    the embedded describer beside the embedded scorer, for all candidates: how likely it finds the whole sentence."""
+    """A second stage that ranks the best ten again: a BLIP with a matching head, another scorer, or none. Auto takes,
+    beside the embedded scorer, the embedded describer for all of its own sentences: how likely it finds the whole of
+    each; for candidates that are given, the embedded judge."""
     background: Path | None = None
     """Texts (a file, one a line) or pictures (a folder) that have nothing to do with the pictures: texts that fit
     those too lose score. The embedded scorer brings its own."""

@@ -107,7 +107,8 @@ def _captioner(task: Caption) -> Captioner:
     if template is not None:
         generators.append(Beam(encode, template, source="template"))
     generators += _models(task, scorer, device)
-    if not generators:
+    own = not generators
+    if own:
         if not _reads_world(scorer):
             raise ValueError(
                 f"say where captions for {task.scorer} come from: --texts FILE, --corpus INDEX, --captioner MODEL, "
@@ -116,7 +117,7 @@ def _captioner(task: Caption) -> Captioner:
         generators.append(Beam(encode, WorldGrammar()))
         if task.scorer == "embedded":
             generators.append(describer(device))
-    usual = usual_weights(task.second, task.scorer)
+    usual = usual_weights(task.second, task.scorer, own=own)
     weights = replace(
         usual,
         prior=task.prior,
@@ -132,7 +133,7 @@ def _captioner(task: Caption) -> Captioner:
         views=task.views,
         background=_background(task, scorer),
         language=LanguageModel(task.language, device=device) if task.language is not None else None,
-        second=second_stage(task.second, task.scorer, device),
+        second=second_stage(task.second, task.scorer, device, own=own),
         polish=MaskedPolish(task.polish, device=device) if task.polish is not None else None,
         encode=encode,
     )
@@ -202,19 +203,24 @@ def describer(device: str = "cpu") -> WorldCaptioner:
     return WorldCaptioner(eyes, load_describer(eyes))
 
 
-def usual_weights(second: str, scorer: str) -> Weights:
+def usual_weights(second: str, scorer: str, *, own: bool = True) -> Weights:
     """What counts unless told otherwise: a describer tells log likelihoods, of every candidate; others tell cosines."""
-    return Weights(second=0.05, stage=100) if _described(second, scorer) else Weights()
+    return Weights(second=0.05, stage=100) if _described(second, scorer, own) else Weights()
 
 
-def _described(second: str, scorer: str) -> bool:
-    return second == "auto" and scorer == "embedded"
+def _described(second: str, scorer: str, own: bool) -> bool:
+    return second == "auto" and scorer == "embedded" and own
 
 
-def second_stage(spec: str, scorer: str, device: str) -> Pairs | None:
-    """What `--second` means beside `--scorer`; None for no second stage."""
-    if _described(spec, scorer):
+def second_stage(spec: str, scorer: str, device: str, *, own: bool = True) -> Pairs | None:
+    """What `--second` means beside `--scorer`; None for no second stage.
+
+    A describer knows its own sentences; who brings candidates may put them in other words.
+    """
+    if _described(spec, scorer, own):
         return describer(device).likelihood
+    if spec == "auto" and scorer == "embedded":
+        spec = "embedded-judge"
     if spec in ("none", "auto"):
         return None
     if is_matching_model(spec):

@@ -14,6 +14,7 @@ from clipopt import files
 from clipopt.captions import Captioner
 from clipopt.cli import main
 from clipopt.scorers import load_scorer
+from clipopt.tasks.captioning import describer
 from clipopt.tasks.grammar import WorldGrammar
 from clipopt.types import generator
 
@@ -42,6 +43,22 @@ def photos(here):
 def test_it_says_what_the_first_picture_shows(here, capsys):
     assert main(["caption", str(FIRST)]) == 0
     assert "  a red apple on a blue background  (" in capsys.readouterr().out
+
+
+def test_own_sentences_are_weighed_by_the_describer_and_given_ones_by_the_judge(here, capsys):
+    def captions(*options):
+        assert main(["caption", str(FIRST), "--top", "3", "--json", *options]) == 0
+        return json.loads(capsys.readouterr().out)["pictures"][0]["captions"]
+
+    picture = files.load_image(FIRST)[0]
+    eyes, judge = describer(), load_scorer("embedded-judge")
+    for caption in captions():
+        (told,) = eyes.likelihood(picture, [caption["text"]])
+        assert caption["parts"]["second"] == pytest.approx(0.05 * told, abs=1e-3)
+    (here / "given.txt").write_text("an apple that is red\na blue car\na tree")
+    for caption in captions("--texts", "given.txt"):
+        seen = judge.encode_image(picture[None])[0] @ judge.encode_text([caption["text"]])[0]
+        assert caption["parts"]["second"] == pytest.approx(0.5 * float(seen), abs=1e-3)
 
 
 def test_a_folder_to_jsonl(photos, here, scorer, capsys):
