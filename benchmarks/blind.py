@@ -27,17 +27,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--part", default="1/1", help="draw the first, second, ... of so many parts, as 1/2")
     options = parser.parse_args()
     known = [number for number in learnt() if number < len(things())]
     chosen = Random(options.seed).sample(known, options.count)
     prompts = [caption(Scene(number)) for number in chosen]
     scorer = load_scorer("embedded")
     plan = Plan(256, 256, seed=options.seed, **settle("embedded", "auto", dict.fromkeys(SETTLED)))
-    part, parts = map(int, options.part.split("/"))
-    numbers = range(options.count)[part - 1 :: parts]
-    for start in range(0, len(numbers), 20):
-        some = numbers[start : start + 20]
+    for start in range(0, options.count, 20):
+        some = range(options.count)[start : start + 20]
         drawing = Drawing(plan, [Item({prompts[n]: 1.0}, options.seed, prompts[n]) for n in some], scorer)
         for step, _ in enumerate(drawing.draw()):
             print(f"pictures {start + 1} to {start + len(some)}, step {step}", end="\r", file=sys.stderr)

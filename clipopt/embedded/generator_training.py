@@ -147,6 +147,13 @@ class CoderTrainer(_Trainer):
         return made
 
 
+def kept(coder: nn.Module) -> nn.Module:
+    """A frozen copy of a trained coder, which does not say from where that was read."""
+    made = new_coder()
+    made.load_state_dict(coder.state_dict())
+    return made.requires_grad_(False)
+
+
 @torch.no_grad()
 def encode(
     coder: Any, painted: Painted, *, device: str = "cpu", amp: bool = True

@@ -47,12 +47,13 @@ def _train(
             bar.update(done - bar.n)
     painted, amp = generator_training.Painted(pictures), settings["precision"] == "bfloat16"
     batches = {}
+    coder: Any
     if begin is None:
         trainer = generator_training.CoderTrainer(recipe, painted, eye, device=task.device, amp=amp)
         trainings.run(task, trainer, trainer.stage.batches, out / "coder.pt", name="coder", device=task.device)
         batches["coder"], coder = trainer.done, trainer.average
     else:
-        coder = begin.vae.to(task.device)
+        coder = generator_training.kept(begin.vae).to(task.device)
     kept = out / "latents.pt"
     if not kept.exists():
         found = generator_training.encode(coder, painted, device=task.device, amp=amp)

@@ -111,6 +111,12 @@ def test_trained_killed_and_resumed_it_is_the_same(scorer, plain_world, tmp_path
     one, other = (load_describer(scorer, tmp_path / name / "describer.safetensors") for name in ("whole", "cut"))
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
+    further = ["--scorer", "eyes.safetensors", "--begin", "whole/describer.safetensors", "--out", "further"]
+    monkeypatch.setattr(describer_training, "Recipe", lambda: Recipe(Stage("still", 1, 8, 0.0, 20.0), 0, 0, 12))
+    assert main([*common, *further]) == 0
+    other = load_describer(scorer, tmp_path / "further" / "describer.safetensors")
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=0.01, atol=1e-3)
     capsys.readouterr()
     assert main([*common, "--workers", "0"]) == 2
     assert "--workers" in capsys.readouterr().err

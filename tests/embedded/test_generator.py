@@ -90,6 +90,7 @@ def test_it_begins_at_an_earlier_one_and_keeps_its_coder(here, monkeypatch, caps
     for part, near in (("vae", 0.0), ("unet", 1e-3)):
         for a, b in zip(getattr(one, part).parameters(), getattr(other, part).parameters(), strict=True):
             assert torch.allclose(a, b, rtol=0, atol=near)
+    assert str(here) not in "".join(p.read_text() for p in (here / "later" / "generator").rglob("config.json"))
     assert main([*COMMON, "--begin", "whole", "--out", "never"]) == 2
     assert "--begin takes" in capsys.readouterr().err
 
