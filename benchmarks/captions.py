@@ -8,7 +8,6 @@ painted. Needs the emoji font that the painter needs. Prints one JSON object on 
 
 import argparse
 import json
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +15,11 @@ from pathlib import Path
 import torch
 
 from clipopt.captions import Beam, Captioner, TextEncoder, encode_views
-from clipopt.embedded.captions import COUNTS, Scene, caption, slots, true_of
-from clipopt.embedded.concepts import COLOUR_NAMES, concepts, things
+from clipopt.embedded.captions import Scene, caption, slots, true_of
+from clipopt.embedded.concepts import things
 from clipopt.embedded.measure import UNSEEN, accuracy
 from clipopt.embedded.painters import Painter
+from clipopt.embedded.parsing import parse
 from clipopt.embedded.suite import interval
 from clipopt.scorers import load_scorer
 from clipopt.scorers.tower import TowerScorer
@@ -28,43 +28,6 @@ from clipopt.tasks.grammar import WorldGrammar
 
 FIRST = 100_000
 """Index of the first picture: far from those that the evaluation of the scorers draws."""
-
-
-def _nouns() -> dict[str, tuple[int, int]]:
-    """Number of the concept, and whether one (1) or several (2), of every noun that captions say."""
-    found = {}
-    for number, concept in enumerate(concepts()):
-        found[concept.noun] = number, 1
-        if concept.plural:
-            found.setdefault(concept.plural, (number, 2))
-    return found
-
-
-NOUNS = _nouns()
-COUNT = {word: count for count, word in COUNTS.items()}
-
-
-def parse(text: str) -> Scene | None:
-    """The scene that a caption in `caption`'s own words states; None if it is none."""
-    ground = re.fullmatch(r"(.+) on an? (\w+) background", text)
-    text, background = (ground[1], ground[2]) if ground else (text, None)
-    for words, relation in ((" left of ", "beside"), (" above ", "over"), (" and ", None)):
-        if text.count(words) == 1 and None not in (two := [_phrase(part) for part in text.split(words)]):
-            (concept, colour, _), (other, other_colour, _) = two
-            return Scene(concept, colour, 1, None, None, other, other_colour, relation, background)
-    one = _phrase(text)
-    return one and Scene(one[0], one[1], one[2], background=background)
-
-
-def _phrase(text: str) -> tuple[int, str | None, int] | None:
-    words = text.split()
-    count = COUNT.get(words[0], 1)
-    if words[0] in ("a", "an") or count > 1:
-        words = words[1:]
-    for colour, rest in ((words[0] if words else "", words[1:]), (None, words)):
-        if (colour is None or colour in COLOUR_NAMES) and " ".join(rest) in NOUNS:
-            return NOUNS[" ".join(rest)][0], colour, count
-    return None
 
 
 def complete(said: Scene, truth: Scene) -> bool:

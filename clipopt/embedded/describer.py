@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.captions import Candidate
+from clipopt.embedded.captions import caption
+from clipopt.embedded.parsing import parse
 from clipopt.scorers.tower import PAD, UNKNOWN, TowerScorer
 from clipopt.types import Images
 
@@ -141,8 +143,8 @@ class WorldCaptioner:
     @torch.no_grad()
     def _search(self, picture: Float[Tensor, "3 _ _"]) -> list[Candidate]:
         seen = self._seen(picture)
-        beam, ended = [((_BEGIN,), 0.0)], list[tuple[tuple[int, ...], float]]()
-        for _ in range(self.describer.config.context - 1):
+        beam, found = [((_BEGIN,), 0.0)], dict[str, tuple[float, int]]()
+        for length in range(1, self.describer.config.context):
             ids = torch.tensor([row for row, _ in beam], device=seen.device)
             said = self.describer(seen.expand(len(beam), -1, -1), ids)[:, -1]
             said = said + said.new_tensor([total for _, total in beam])[:, None]
@@ -152,15 +154,16 @@ class WorldCaptioner:
                 ((*beam[i // said.shape[1]][0], i % said.shape[1]), total)
                 for i, total in zip(where.tolist(), best.tolist(), strict=True)
             ]
-            ended += [(row, total) for row, total in grown if row[-1] == _END]
+            for row, total in grown:
+                scene = parse(" ".join(self._words[n] for n in row[1:-1])) if row[-1] == _END else None
+                if scene is not None:  # spelled as the world does; what it would not say is left out
+                    text = caption(scene)
+                    found[text] = max(found.get(text, (-torch.inf, 0)), (total, length))
             beam = [(row, total) for row, total in grown if row[-1] != _END][: self.width]
-            ended = sorted(ended, key=lambda pair: -pair[1])[: self.width]
-            if len(ended) == self.width and ended[-1][1] > beam[0][1]:
+            found = dict(sorted(found.items(), key=lambda pair: -pair[1][0])[: self.width])
+            if len(found) == self.width and min(found.values())[0] > beam[0][1]:
                 break
-        return [
-            Candidate(" ".join(self._words[n] for n in row[1:-1]), "describer", total / (len(row) - 1))
-            for row, total in ended
-        ]
+        return [Candidate(text, "describer", total / length) for text, (total, length) in found.items()]
 
 
 def save_describer(describer: Describer, scorer: TowerScorer, path: Path, facts: dict[str, str]) -> None:

@@ -1,0 +1,60 @@
+"""Captions read back: which scene the words of a sentence state."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from clipopt.embedded.captions import COUNTS, RELATIONS, Scene
+from clipopt.embedded.concepts import COLOUR_NAMES, concepts
+
+_COUNT = {word: count for count, word in COUNTS.items()}
+_BETWEEN = [((relation), names[0].split()) for (relation, turned), names in RELATIONS.items() if not turned]
+
+
+def parse(text: str) -> Scene | None:
+    """The scene that a caption in the words of `caption` states, sizes and places left out.
+
+    Only words count, as towers read them: no hyphens, no capitals. A noun after a number may be singular.
+
+    Returns:
+        None where that is no sentence of the embedded world: a word or a noun that it lacks, several of what is never
+        several, a thing beside its like.
+    """
+    from clipopt.scorers.tower import words
+
+    said, background = words(text), None
+    if said[-1:] == ["background"] and len(said) > 4 and said[-4] == "on" and said[-2] in COLOUR_NAMES:
+        said, background = said[:-4], said[-2]
+    for relation, first, second in _pairs(said):
+        one, two = _phrase(first), _phrase(second)
+        if one and two and one[2] == two[2] == 1 and one[0] != two[0]:
+            return Scene(one[0], one[1], 1, None, None, two[0], two[1], relation, background)
+    single = _phrase(said)
+    return single and Scene(*single, background=background)
+
+
+def _pairs(said: Sequence[str]) -> Iterator[tuple[str | None, Sequence[str], Sequence[str]]]:
+    """Every way to take words as one thing beside, over or and another."""
+    for relation, between in (*_BETWEEN, (None, ["and"])):
+        for at in range(1, len(said) - len(between)):
+            if said[at : at + len(between)] == between:
+                yield relation, said[:at], said[at + len(between) :]
+
+
+def _phrase(said: Sequence[str]) -> tuple[int, str | None, int] | None:
+    """Concept, colour and count of "a red apple", "two cats"."""
+    count = _COUNT.get(said[0], 1) if said else 1
+    rest = tuple(said[1:] if said and (said[0] in ("a", "an") or count > 1) else said)
+    for colour, noun in ((rest[0] if rest else "", rest[1:]), (None, rest)):
+        if (colour is None or colour in COLOUR_NAMES) and noun in _nouns():
+            number = _nouns()[noun]
+            return None if count > 1 and concepts()[number].plural is None else (number, colour, count)
+    return None
+
+
+@cache
+def _nouns() -> dict[tuple[str, ...], int]:
+    """The number of every concept, by the words of its singular and of its plural."""
+    from clipopt.scorers.tower import words
+
+    plurals = {tuple(words(c.plural)): n for n, c in enumerate(concepts()) if c.plural}
+    return plurals | {tuple(words(c.noun)): n for n, c in enumerate(concepts())}
