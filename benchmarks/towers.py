@@ -1,10 +1,11 @@
 """What towers, losses and hardening do to the embedded scorer, by short trainings that differ in one respect.
 
-    python benchmarks/towers.py --pictures FOLDER --out docs/towers.json [--only "base,sigmoid loss"] [--judge FILE]
+    python benchmarks/towers.py --pictures FOLDER --out docs/towers.json [--only "hardened,eps 3"] [--judge FILE]
 
-Every variant has a fifth of the first plain and adversarial phases of the recipe, on the same pictures, and none of
-the buffer phase. What stands in --out is kept, so that the table can be made on several days. Needs the emoji font
-that training needs. See README.md beside this file.
+Variants of hardening begin at the shipped plain scorer and have a fifth of an adversarial phase of the recipe; those
+of towers begin at nothing and have a seventh of its first two phases. All see the same pictures. What stands in --out
+is kept, so that the table can be made on several days. Needs the emoji font that training needs. See README.md beside
+this file.
 """
 
 import argparse
@@ -29,20 +30,20 @@ from clipopt.embedded.pictures import Batch, Pictures, paint
 from clipopt.embedded.suite import interval, prompts, read
 from clipopt.embedded.training import Phase, Recipe, Trainer
 from clipopt.scorers import Scorer, load_scorer
-from clipopt.scorers.tower import TowerScorer, load_tower
+from clipopt.scorers.tower import Towers, TowerScorer, load_tower
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.evaluations import evenly
 from clipopt.tasks.planner import Plan
 
-PLAIN, HARDENING = 260, 90
+PLAIN, FIRST, HARDENING = 200, 60, 100
 PICTURES = 40_000
 
 
 class Sigmoid(Trainer):
     """The pairwise sigmoid loss with a learned bias (SigLIP: Zhai et al., ICCV 2023, arXiv:2303.15343)."""
 
-    def __init__(self, recipe: Recipe, pictures: Pictures) -> None:
-        super().__init__(recipe, pictures)
+    def __init__(self, recipe: Recipe, pictures: Pictures, *, begin: Towers | None = None) -> None:
+        super().__init__(recipe, pictures, begin=begin)
         self.bias = nn.Parameter(torch.tensor(-8.0))
         self.optimizers[1].add_param_group({"params": [self.bias]})
 
@@ -93,7 +94,7 @@ class Nameless(Trainer):
 
 @dataclass(frozen=True)
 class Variant:
-    """What is different: the loop, the pictures, fields of the tower, the phases."""
+    """What is different: the loop, the pictures, fields of the tower, the phases; and whether it begins at nothing."""
 
     trainer: type[Trainer] = Trainer
     pictures: type[Pictures] = Pictures
@@ -101,31 +102,35 @@ class Variant:
     eps: float = 1.5
     hybrids: int = 32
     seed: int = 0
+    batches: int = HARDENING
+    nothing: bool = False
 
     def recipe(self) -> Recipe:
         """The short training."""
-        shipped = training.recipe("scorer")
+        shipped = training.recipe("scorer" if self.nothing else "plain")
         tower = replace(shipped.config, **dict(self.tower))  # type: ignore[arg-type]
-        phases = [Phase("plain", PLAIN, 1.5e-3, hybrids=self.hybrids)]
-        if self.eps:
-            phases.append(Phase("adversarial", HARDENING, 1.2e-3, self.eps, 3, hybrids=self.hybrids))
-        return replace(shipped, config=tower, phases=tuple(phases), seed=self.seed, pictures=PICTURES)
+        count = FIRST if self.nothing else self.batches
+        hardening = Phase("adversarial", count, 1.2e-3, self.eps, 3, hybrids=self.hybrids)
+        plain = [Phase("plain", PLAIN, 1.5e-3, hybrids=self.hybrids)] if self.nothing else []
+        return replace(shipped, config=tower, phases=(*plain, hardening), seed=self.seed, pictures=PICTURES)
 
 
 VARIANTS = {
-    "base": Variant(),
-    "one false caption": Variant(pictures=Few),
-    "sigmoid loss": Variant(Sigmoid),
+    "the plain scorer": Variant(batches=0),
+    "hardened": Variant(),
     "eps 0.75": Variant(eps=0.75),
     "eps 3": Variant(eps=3.0),
-    "plain alone": Variant(eps=0.0),
-    "half as wide": Variant(tower=(("widths", (24, 48, 96, 160)),)),
-    "no false caption": Variant(pictures=Unfalse),
-    "no naming": Variant(Nameless),
+    "another seed": Variant(seed=4),
+    "sigmoid loss": Variant(Sigmoid),
     "no hybrids": Variant(hybrids=0),
     "no picture noise": Variant(Unmoved),
-    "another seed": Variant(seed=4),
-    "96 px": Variant(tower=(("image_size", 96),), eps=2.25),
+    "towers": Variant(nothing=True),
+    "half as wide": Variant(tower=(("widths", (24, 48, 96, 160)),), nothing=True),
+    "96 px": Variant(tower=(("image_size", 96),), eps=2.25, nothing=True),
+    "sigmoid loss from nothing": Variant(Sigmoid, nothing=True),
+    "one false caption": Variant(pictures=Few),
+    "no false caption": Variant(pictures=Unfalse),
+    "no naming": Variant(Nameless),
 }
 """By name, in the order in which they are measured; at 96 px the same noise has one and a half times the norm."""
 
@@ -138,7 +143,10 @@ def train(variant: Variant, pictures: Path, path: Path) -> tuple[TowerScorer, fl
     with tqdm(total=recipe.pictures, desc="painting", file=sys.stderr) as bar:
         for done in paint(recipe.world, recipe.pictures, folder, side=side):
             bar.update(done - bar.n)
-    trainer = variant.trainer(recipe, variant.pictures(folder))
+    plain = load_scorer("embedded-plain")
+    assert isinstance(plain, TowerScorer)
+    begin = None if variant.nothing else plain.towers
+    trainer = variant.trainer(recipe, variant.pictures(folder), begin=begin)
     start = time.process_time()
     for _ in tqdm(trainer.run(), total=recipe.batches, desc=path.stem, file=sys.stderr):
         pass
@@ -177,9 +185,9 @@ def measure(scorer: TowerScorer, judge: Scorer, path: Path) -> dict[str, object]
     """Everything in the table but what the training itself tells."""
     return {
         "clean": accuracy(scorer, 1000),
-        "attacked": {str(eps): accuracy(scorer, 100, eps, steps=20, restarts=2) for eps in (0.5, 1.0, 2.0)},
-        "attributes": {name: share for name, (share, _) in attributes(scorer, 1000).items()},
-        "drawn": drawn([scorer], judge, 51),
+        "attacked": {str(eps): accuracy(scorer, 60, eps, steps=20, restarts=2) for eps in (0.5, 1.0, 2.0)},
+        "attributes": {name: share for name, (share, _) in attributes(scorer, 600).items()},
+        "drawn": drawn([scorer], judge, 34),
         "megabytes": path.stat().st_size / 1e6,
         "milliseconds": step_time(scorer),
     }
@@ -211,9 +219,9 @@ def main() -> None:
     where = {name: options.pictures / f"{name.replace(' ', '-')}.safetensors" for name in VARIANTS}
     for name in options.only.split(","):
         keep(name, lambda name=name: one(name, where[name]))  # type: ignore[misc]
-    both = [where["base"], where["another seed"]]
+    both = [where["hardened"], where["another seed"]]
     if all(path.exists() for path in both):
-        keep("base and another seed", lambda: {"drawn": drawn([load_tower(path) for path in both], judge, 51)})
+        keep("hardened and another seed", lambda: {"drawn": drawn([load_tower(path) for path in both], judge, 34)})
 
 
 if __name__ == "__main__":

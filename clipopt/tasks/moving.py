@@ -17,7 +17,7 @@ from clipopt.params.motion import Motion, Stances
 from clipopt.record import Film, Run
 from clipopt.render.figure import pose
 from clipopt.rigs import Rig, save_rig
-from clipopt.tasks.choreography import LOOKS, Program, Search, build
+from clipopt.tasks.choreography import AGAIN, FRESH, LOOKS, SIGHTS, Program, Search, build
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.motion_plan import Plan
 from clipopt.tasks.phases import backward_sentence
@@ -71,7 +71,8 @@ class Moving:
 
     def expected_seconds(self) -> int:
         """About how long it takes on one core, from a count of its pictures."""
-        views = 2 * self.watcher.frames * self.plan.tries * len(self.phases) + 3 * self.watcher.frames * self.plan.steps
+        seen = (SIGHTS * self.plan.tries + FRESH * AGAIN) * len(self.phases) + 3 * self.plan.steps
+        views = self.watcher.frames * seen
         return round(0.008 * views + 0.03 * self.plan.lock + 0.012 * 30 * self.plan.seconds + 15)
 
     def draw(self) -> Iterator[tuple[int, Step | None]]:

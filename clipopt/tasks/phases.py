@@ -51,6 +51,16 @@ _COURSES: tuple[tuple[str, Course], ...] = (
     (r"\blunges\b.*again|\bdo\w* lunges", Course(("lunging with the left leg",), loop=True, mirrored=True)),
     (r"\bbow(s|ing)?\b", Course(("standing", "bowing", "standing"))),
     (r"side to side", Course(("bending to the left with the right arm over the head",), loop=True, mirrored=True)),
+    (r"\bwav(e|es|ing)\b.*\bleft", Course(("waving with the left hand",), loop=True)),
+    (r"\bwav(e|es|ing)\b.*\bboth", Course(("waving with both hands",), loop=True)),
+    (r"\bwav(e|es|ing)\b", Course(("waving with the right hand",), loop=True)),
+    (r"\bclap|\bapplau", Course(("clapping",), loop=True)),
+    (r"\bflap", Course(("raising both arms in a V", "standing"), loop=True)),
+    (r"\bnod", Course(("looking up", "looking down"), loop=True)),
+    (r"\bshak\w* (the|his|her|their) head|\bsay(s|ing)? no\b",
+     Course(("looking to the left",), loop=True, mirrored=True)),
+    (r"\bpunch\w*\b.*\bleft", Course(("boxing", "punching with the left arm", "boxing"))),
+    (r"\bpunch\w*\b.*\bright", Course(("boxing", "punching with the right arm", "boxing"))),
     (r"\blook\w* around|left and right", Course(("looking to the left",), loop=True, mirrored=True)),
 )  # fmt: skip
 

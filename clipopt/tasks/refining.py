@@ -16,7 +16,7 @@ from clipopt.geometry.skeleton import JOINTS, NAMES, limits, unbounded
 from clipopt.optimize import Step, optimize
 from clipopt.params.motion import Frames, Motion, Stances
 from clipopt.render.figure import Posed, default_skin, pose
-from clipopt.tasks.watching import Look, Watcher, directed, pictures, random_look
+from clipopt.tasks.watching import Look, Watcher, directed, random_look, seen_from
 
 _RATES = (0.01, 0.003)  # of the angles and of the place, where feet are locked
 
@@ -161,10 +161,7 @@ class Refinement:
 
     def _pictures(self, seconds: Tensor, look: Look) -> Tensor:
         stances = self.motion.at(seconds)
-        return pictures(
-            pose(stances.angles, stances.root), look.azimuth, side=self.watcher.side, elevation=look.elevation,
-            span=look.span, background=look.background, clothes=look.clothes,
-        )  # fmt: skip
+        return seen_from(pose(stances.angles, stances.root), look, self.watcher.side)
 
 
 def watcher_standing() -> Float[Tensor, " a"]:

@@ -84,6 +84,14 @@ def random_look(rng: Generator, side: int) -> Look:
     )
 
 
+def seen_from(posed: Posed, look: Look, side: int) -> Images:
+    """One picture of every frame by this look."""
+    return pictures(
+        posed, look.azimuth, side=side, elevation=look.elevation,
+        span=look.span, background=look.background, clothes=look.clothes,
+    )  # fmt: skip
+
+
 @dataclass
 class Watcher:
     """A scorer before a figure, and the texts that a result must be told from.
@@ -137,11 +145,23 @@ class Watcher:
 
 
 def same_deeds(text: str) -> set[str]:
-    """The known phrases that `text` says in these or other words, its subject left out."""
-    plain = without_subject(text).strip(" .").lower()
+    """The known phrases that `text` says in these or other words, its subject left out.
+
+    Where none says just that, the ones that say more: who waves with the left hand waves.
+    """
+    plain = without_subject(text).strip(" .").lower().removeprefix("is ")
     table = {phrase: {phrase, *(s for one in both if one for s in one.synonyms)} for phrase, both in deeds().items()}
-    found = {phrase for phrase, said in table.items() if plain in said | set(map(third_person, said))}
+    table = {phrase: said | set(map(third_person, said)) for phrase, said in table.items()}
+    found = {phrase for phrase, said in table.items() if plain in said}
+    if not found and plain:
+        found = {phrase for phrase, said in table.items() if any(_says_more(one, plain) for one in said)}
     return found | {other for pair in ALIKE for other in pair if found & set(pair)}
+
+
+def _says_more(phrase: str, plain: str) -> bool:
+    """Whether a phrase begins with the same word and has all other words, too."""
+    said, asked = phrase.split(), plain.split()
+    return said[0] == asked[0] and set(asked) <= set(said)
 
 
 def directed(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ from clipopt.scorers import load_scorer
 from clipopt.scorers.film import FilmConfig, FilmTowers
 from clipopt.scorers.tower import TowerConfig
 from clipopt.tasks import moving
-from clipopt.tasks.choreography import Beat, Program, Search, viterbi
+from clipopt.tasks.choreography import AGAIN, FRESH, SIGHTS, Beat, Program, Search, build, viterbi
 from clipopt.tasks.phases import backward_sentence, course, split_phases
-from clipopt.tasks.posebank import pose_bank
+from clipopt.tasks.posebank import limbs, load_bank, pose_bank
 from clipopt.tasks.refining import FeetLock, Refinement, flat_footed, grounded, landed
-from clipopt.tasks.watching import directed, same_deeds
+from clipopt.tasks.watching import Watcher, directed, same_deeds
 from clipopt.types import generator
 
 SHORT = ["--seconds", "1", "--fps", "10", "--bank", "40", "--tries", "4", "--steps", "2", "--lock", "2", "--quiet"]
@@ -259,13 +260,14 @@ def test_sentences_fall_apart_at_then():
     ("phrase", "first"),
     [("a person jumps", "standing"), ("a person doing jumping jacks", "standing"), ("a person walking", "walking"),
      ("a person sits down", "standing"), ("a person stands up", "sitting"),
-     ("a person picks something up", "standing")],
+     ("a person picks something up", "standing"), ("a person waves", "waving with the right hand"),
+     ("a person waving with the left hand", "waving with the left hand")],
 )  # fmt: skip
 def test_known_courses(phrase, first):
     found = course(phrase)
     assert found is not None
     assert found.poses[0] == first
-    assert course("a person waving with the left hand") is None
+    assert course("a person juggles") is None
 
 
 def test_what_says_the_same_is_no_rival():
@@ -273,6 +275,46 @@ def test_what_says_the_same_is_no_rival():
     assert same_deeds("a person squats") == {"squatting", "squatting down"}
     assert same_deeds("a person raising the left arm") == {"raising the left arm"}
     assert same_deeds("a person juggles") == set()
+    # Who waves with a hand waves; who jumps a rope or walks backward does something else than who jumps or walks.
+    assert same_deeds("a person waves") == {
+        f"waving with {w}" for w in ("the left hand", "the right hand", "both hands")
+    }
+    assert same_deeds("a person is kicking with the left leg") == {"kicking with the left leg"}
+    assert same_deeds("a person jumps") == {"jumping"}
+    assert same_deeds("a person walks") == {"walking"}
+
+
+def test_the_best_of_a_search_are_looked_at_again(films, monkeypatch):
+    scorer = load_scorer(films[1])
+    watcher = Watcher(scorer, scorer, 16)
+    search = Search(watcher, load_bank(scorer, 40), "a person waves", 1.0, 0)
+    seen = []
+
+    def totals(programs, looks):
+        seen.append(len(looks))
+        first = len(looks) == SIGHTS
+        return [(-float(p.rows.sum()) if first else float(p.rows.sum()), p) for p in programs]
+
+    monkeypatch.setattr(search, "_totals", totals)
+    assert list(search.run(20))[-1] == 20
+    assert seen == [SIGHTS] * (len(seen) - 1) + [FRESH]
+    sums = sorted(float(p.rows.sum()) for _, p in search.found)
+    assert float(search.best.rows.sum()) == pytest.approx(sums[AGAIN - 1])
+    assert len(search.found) == 20
+
+
+def test_what_a_table_knows_is_tried_as_it_says_and_other_ways_cost(films):
+    scorer = load_scorer(films[1])
+    watcher = Watcher(scorer, scorer, 16)
+    search = Search(watcher, load_bank(scorer, 40), "a person waves with both hands", 1.0, 0)
+    known, other = (next(p for p in search._simple() if p.known == which) for which in (True, False))
+    motion = build([known], [(0, 1)], 1, 30)
+    assert search._cost(replace(known, known=False), motion) == pytest.approx(search._cost(known, motion) + 1.0)
+    assert known.rounds > 1
+    legs = limbs()["legs"]
+    assert any(torch.equal(p.rows[0, legs], p.rows[1, legs]) for p in search._simple() if p.known)
+    assert not other.known
+    assert Program.from_state(known.state()).known
 
 
 def test_the_bank_is_inside_the_limits_and_stands_first():
