@@ -120,12 +120,12 @@ def measure(
                         adapted = one.apply(scorer)
                         own = known["shares"].setdefault(name, {}).setdefault(str(shots), {})
                         own[str(seed)] = bench.share(adapted, adapted.encode_text(labels))
+                keep(known)
                 seconds = time.perf_counter() - start
                 print(
                     f"{method:12} {shots:2} shots, seed {seed}: {found[str(seed)]:.3f}, {seconds:.0f} s",
                     file=sys.stderr,
                 )
-    return known
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
