@@ -7,7 +7,7 @@ from clipopt.embedded.captions import COUNTS, RELATIONS, Scene
 from clipopt.embedded.concepts import COLOUR_NAMES, concepts
 
 _COUNT = {word: count for count, word in COUNTS.items()}
-_BETWEEN = [((relation), names[0].split()) for (relation, turned), names in RELATIONS.items() if not turned]
+_BETWEEN = [(relation, names[0].split()) for (relation, turned), names in RELATIONS.items() if not turned]
 
 
 def parse(text: str) -> Scene | None:
