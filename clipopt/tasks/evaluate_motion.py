@@ -14,8 +14,8 @@ class EvaluateMotion:
 
     Makes a motion of every prompt with every seed; then the judge names each among 32 prompts. R-Precision top-3 is the
     share whose own prompt is among its first three. The same films backward, and one frame of them held, are the
-    controls: for what has a direction, they must fit clearly less. First stands the gate: whether the bank of poses
-    holds forty named poses where the scorer looks for them. Nothing is chosen by the judge.
+    controls: for what has a direction, they must fit clearly less. Before it stands the gate: whether judge and
+    scorer find forty named poses in the bank. Nothing is chosen by the judge.
 
         clipopt eval motion                               all of it: 42 prompts, two seeds
         clipopt eval motion --prompts 12 --seeds 1 --tries 40 --steps 20

@@ -24,7 +24,7 @@ from clipopt.tasks.evaluations import each_with_seeds, evenly, finish, folder
 from clipopt.tasks.motion_plan import Plan
 from clipopt.tasks.moving import Moving
 from clipopt.tasks.phases import split_phases
-from clipopt.tasks.posebank import SIZE, load_bank
+from clipopt.tasks.posebank import SIZE, load_bank, taken_from
 from clipopt.tasks.showing import film_embeddings, measure, order_gaps, over_time
 from clipopt.tasks.watching import Watcher, pictures
 
@@ -76,18 +76,22 @@ def motion_prompts() -> tuple[Asked, ...]:
 
 @torch.no_grad()
 def pose_gate(scorer: Any, judge: Any, count: int = 40, size: int = SIZE) -> dict[str, Any]:
-    """Whether the bank holds named poses where the scorer looks for them: its five best, as the judge names them.
+    """Whether scorer and judge find named poses in the bank.
 
     Returns:
-        Shares of the named poses where one of the five is named right first, where one has its name among the judge's
-        first five, and of all five that are named right; and the names that were not found.
+        Shares of the named poses of which one of the judge's best five of the bank was made; of which one of the
+        scorer's best five is named right first by the judge; or has its name among the judge's first five; of all
+        five that are named right; and the names that the second of these did not find.
     """
     watcher, bank = Watcher(scorer, scorer), load_bank(scorer, size)
     texts = [sentence([one.phrase]) for one in poses()]
     asked = judge.encode_text(texts)
     chosen = [i * len(texts) // count for i in range(count)]
-    first, among, each, lost = [], [], [], []
+    looks_on, of_judge, owners = Watcher(judge, judge), load_bank(judge, size), taken_from(size)
+    retrieved, first, among, each, lost = [], [], [], [], []
     for number in chosen:
+        five = looks_on.poses(of_judge.seen, texts[number]).topk(5).indices
+        retrieved.append(bool((owners[five] == number).any()))
         best = bank.best(watcher.poses(bank.seen, texts[number]), 5)
         posed = pose(bank.angles[best], bank.root[best])
         seen = torch.stack([judge.encode_image(pictures(posed, azimuth)) for azimuth in (-30.0, 22.0, 60.0)], 1)
@@ -99,6 +103,7 @@ def pose_gate(scorer: Any, judge: Any, count: int = 40, size: int = SIZE) -> dic
         if not first[-1]:
             lost.append(poses()[number].phrase)
     told: dict[str, Any] = {
+        "retrieved by the judge, top 5": sum(retrieved) / count,
         "one of five named": sum(first) / count,
         "one of five, in the judge's top 5": sum(among) / count,
         "all of the five": sum(each) / count,

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clipopt.embedded.people import Stance, jittered, poses, stance
@@ -85,8 +85,8 @@ def pose_bank(size: int = SIZE) -> tuple[Float[Tensor, "n a"], Float[Tensor, "n 
     """Angles and roots of the bank; the first one stands."""
     rng = Random("bank")
     made = [stance("")]
-    taken = [s for named in poses() for s in named.stances]
-    made += [jittered(s, rng, 3.0) for s in islice(cycle(taken), size // _AS_PEOPLE)]
+    taken = [one for named in poses() for one in named.stances]
+    made += [jittered(one, rng, 3.0) for one in islice(cycle(taken), size // _AS_PEOPLE)]
     while len(made) < size:
         side = rng.choice(("LR", "RL"))
         sided = {"S.": side[0] + ".", "O.": side[1] + "."}
@@ -112,6 +112,15 @@ def pose_bank(size: int = SIZE) -> tuple[Float[Tensor, "n a"], Float[Tensor, "n 
         pieces = text.split()
         made.append(jittered(stance(" ".join(pieces)), rng, 3.0))
     return torch.stack([m.angles for m in made]), torch.stack([m.root for m in made])
+
+
+def taken_from(size: int = SIZE) -> Int[Tensor, " n"]:
+    """The number of the named pose that each pose of the bank was made from; -1 where chance made it."""
+    named = torch.full((size,), -1)
+    taken = [number for number, one in enumerate(poses()) for _ in one.stances]
+    count = size // _AS_PEOPLE
+    named[1 : 1 + count] = torch.tensor(list(islice(cycle(taken), count)), dtype=torch.long)
+    return named
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from clips_models import save_xclip
 
 from clipopt.cli import main
+from clipopt.embedded.people import poses
 from clipopt.embedded.watching import vocabulary
 from clipopt.geometry.skeleton import limits
 from clipopt.scorers import load_scorer
@@ -18,7 +19,7 @@ from clipopt.scorers.tower import TowerConfig
 from clipopt.tasks import moving
 from clipopt.tasks.choreography import AGAIN, FRESH, SIGHTS, Beat, Program, Search, build, viterbi
 from clipopt.tasks.phases import backward_sentence, course, split_phases
-from clipopt.tasks.posebank import limbs, load_bank, pose_bank
+from clipopt.tasks.posebank import limbs, load_bank, pose_bank, taken_from
 from clipopt.tasks.refining import FeetLock, Refinement, flat_footed, grounded, landed
 from clipopt.tasks.watching import Watcher, directed, same_deeds
 from clipopt.types import generator
@@ -323,6 +324,14 @@ def test_the_bank_is_inside_the_limits_and_stands_first():
     assert bool(((angles >= low - 1e-5) & (angles <= high + 1e-5)).all())
     assert len(angles.unique(dim=0)) == 300
     assert float(root[0].abs().sum()) == 0
+    # Thirty were made from named poses, some degrees off: none lies nearer to another name than to its own.
+    owners = taken_from(300)
+    made = (owners >= 0).nonzero()[:, 0].tolist()
+    assert made == list(range(1, 31))
+    stances = [torch.stack([one.angles for one in named.stances]) for named in poses()]
+    for number in made:
+        apart = [float((angles[number] - some).abs().mean(1).min()) for some in stances]
+        assert apart[owners[number]] < min(apart) + 0.02
 
 
 def test_viterbi_finds_the_best_way_of_all():
