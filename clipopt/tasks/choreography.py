@@ -19,8 +19,6 @@ from clipopt.tasks.posebank import Bank, limbs
 from clipopt.tasks.watching import Look, Watcher, directed, random_look, seen_from
 from clipopt.types import generator
 
-LOOKS = (26.0, -50.0)
-"""Azimuths from which films are looked at when nothing is left to chance, degrees."""
 SIGHTS, AGAIN, FRESH = 3, 12, 8
 """Looks at each film of a search; how many of the best are looked at again, and how often."""
 _ECONOMY, _HASTE = 0.7, 0.15  # weights of what bends without need, and of speed beyond _FAST

@@ -17,7 +17,7 @@ from clipopt.params.motion import Motion, Stances
 from clipopt.record import Film, Run
 from clipopt.render.figure import pose
 from clipopt.rigs import Rig, save_rig
-from clipopt.tasks.choreography import AGAIN, FRESH, LOOKS, SIGHTS, Program, Search, build
+from clipopt.tasks.choreography import AGAIN, FRESH, SIGHTS, Program, Search, build
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.motion_plan import Plan
 from clipopt.tasks.phases import backward_sentence
@@ -28,6 +28,7 @@ from clipopt.tasks.showing import evenly, film, measure, order_gaps, over_time
 from clipopt.tasks.watching import Watcher, pictures
 
 _SIDE, _CELL, _SHOWN = 320, 192, 12
+_LOOKS = (26.0, -50.0)  # azimuths from which feet are judged, degrees
 
 
 class Moving:
@@ -128,8 +129,8 @@ class Moving:
         fits = []
         for one in (flat, stances):
             posed = pose(one.angles, one.root)[evenly(len(one), self.watcher.frames)]
-            seen = torch.cat([pictures(posed, look, side=self.watcher.side) for look in LOOKS])
-            rows = self.watcher.film.encode_image(seen).unflatten(0, (len(LOOKS), -1))
+            seen = torch.cat([pictures(posed, look, side=self.watcher.side) for look in _LOOKS])
+            rows = self.watcher.film.encode_image(seen).unflatten(0, (len(_LOOKS), -1))
             fits.append(float(self.watcher.films(rows, self.prompt).mean()))
         return flat if fits[0] > fits[1] - 0.5 else stances
 
