@@ -47,7 +47,9 @@ _LAYOUTS = {  # where several of one kind stand, in canvases from the middle
 _PLACE = {  # column and row of `PLACES`
     (0, 0): 0, (0, -1): 1, (0, 1): 2, (-1, 0): 3, (1, 0): 4, (-1, -1): 5, (1, -1): 6, (-1, 1): 7, (1, 1): 8,
 }  # fmt: skip
-_SOLID, _ONE_COLOUR, _BARE = 0.5, 0.12, 0.12  # shares: solids of things that have both; of these in one colour, bare
+_MODELLED = 0.2  # share of things that are picked among those with a solid, and shown as it
+_SOLID, _ONE_COLOUR, _BARE = 0.5, 0.12, 0.35  # shares: solids of things that have both; of these in one colour, bare
+_CLAY = (110.0, 195.0)  # how bright a bare shape is
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -235,7 +237,8 @@ class Painter:
         self.seed = seed
         self.side = side
         self.drawn = range(len(things())) if drawn is None else drawn
-        self.solids = solid_sprites().numbers if solids else frozenset()
+        self.solids = solid_sprites().numbers.intersection(self.drawn) if solids else frozenset()
+        self._modelled = sorted(self.solids)
         self._y, self._x = np.mgrid[0:side, 0:side].astype(np.float32) / (side - 1) - 0.5
 
     @classmethod
@@ -268,12 +271,13 @@ class Painter:
         if rng.random() < shapes:
             colour, number = rng.choice(COLOUR_NAMES), len(things()) + rng.randrange(len(SHAPES))
             return _What(number, colour, self._colour(colour, rng), sprites()[number])
-        number = rng.choice(self.drawn)
+        modelled = bool(self._modelled) and rng.random() < _MODELLED
+        number = rng.choice(self._modelled if modelled else self.drawn)
         sprite = sprites()[number]
-        if number in self.solids and (not concepts()[number].emoji or rng.random() < _SOLID):
+        if number in self.solids and (modelled or not concepts()[number].emoji or rng.random() < _SOLID):
             view = rng.randrange(VIEWS)
             if rng.random() < _BARE:
-                bare = Sprite(solid_sprites().picture(number, view, COLOURS["gray"]), own_colour=False)
+                bare = Sprite(solid_sprites().picture(number, view, (rng.uniform(*_CLAY),) * 3), own_colour=False)
                 return _What(number, "gray", None, bare)
             sprite = _solid(number, view)
             if rng.random() < _ONE_COLOUR:

@@ -38,7 +38,7 @@ FACING = AZIMUTHS + 1
 SIDE = 96
 _FOV, _FILL, _AMBIENT = 0.6, 0.96, 0.5
 _BRIGHT = 235.0  # what white becomes in full light
-_FRONT = frozenset({"bookshelf", "watermelon"})  # nobody would name them from behind
+_FRONT = frozenset({"bookshelf", "watermelon", "skull"})  # nobody would name them from behind
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ class SolidSprites:
         self._rows = {solid.number: row for row, solid in enumerate(solids())}
         self.numbers = frozenset(self._rows)
 
-    def picture(self, number: int, view: int, colour: Sequence[int] | NDArray[Any] | None = None) -> Image.Image:
+    def picture(
+        self, number: int, view: int, colour: Sequence[int] | Sequence[float] | NDArray[Any] | None = None
+    ) -> Image.Image:
         """One view, with transparency, (SIDE, SIDE).
 
         Args:

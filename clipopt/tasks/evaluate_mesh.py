@@ -13,11 +13,11 @@ from clipopt.tasks.staging import Staging
 class EvaluateMesh:
     """Measure `clipopt mesh` on its fixed suite of prompts.
 
-    Makes a mesh of every prompt with every seed, then lets the scorer and the judge name each from eight sides among
-    some thousand captions, in its colours and as a bare grey shape. R-Precision@1 is the share that they name by
-    its own prompt; of the bare shape, which has no colours, by its noun. The scorer was in the loss, so its share says
-    little; the judge's is the result, and that of the bare shape says how much of it is shape. Nothing is chosen by
-    the judge.
+    Makes a mesh of every prompt with every seed, then lets the scorer and the judge name each from eight sides: in its
+    colours, among some thousand captions, and as a bare grey shape, among all things in gray. R-Precision@1 is the
+    share that they name by its own prompt, of the bare shape by its noun; beside it the same among the captions of
+    solids alone. The scorer was in the loss, so its share says little; the judge's is the result, and that of the bare
+    shape says how much of it is shape. Nothing is chosen by the judge.
 
     The folder that the last line names holds sheet.png (all meshes, with what the judge reads where it reads something
     else, and the bare shapes), meshes.jsonl, the meshes as GLB, and summary.json.

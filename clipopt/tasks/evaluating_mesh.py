@@ -15,6 +15,7 @@ from torch import Tensor
 from clipopt import files, meshes
 from clipopt.embedded.captions import Scene, caption, compatible, slots
 from clipopt.embedded.concepts import number_of
+from clipopt.embedded.solids import solids as embedded_solids
 from clipopt.embedded.suite import Prompt, Reading, bank, neighbour
 from clipopt.geometry.mesh import Mesh
 from clipopt.record import check_out
@@ -49,37 +50,52 @@ def solid_prompts() -> tuple[Prompt, ...]:
 
 
 @cache
-def solid_bank() -> tuple[Prompt, ...]:
-    """The captions that compete: those of `clipopt eval image`, the prompts, and a false neighbour of each of them."""
+def solid_bank(*, solids: bool = False) -> tuple[Prompt, ...]:
+    """The captions that compete: those of `clipopt eval image`, the prompts, and a false neighbour of each of them.
+
+    With `solids` only prompts, neighbours, and the things that the embedded world knows as solids.
+    """
     scenes = [p.scene for p in solid_prompts()]
     scenes += [neighbour(p.scene, f"solid/{i}") for i, p in enumerate(solid_prompts())]
-    known = {p.text: p for p in bank()}
-    return tuple((known | {caption(scene): Prompt(caption(scene), scene, "bank") for scene in scenes}).values())
+    known = [Scene(solid.number) for solid in embedded_solids()] if solids else [p.scene for p in bank()]
+    return _captions(known + scenes)
+
+
+@cache
+def bare_bank(*, solids: bool = False) -> tuple[Prompt, ...]:
+    """The captions that compete for bare shapes: every thing of `solid_bank`, once and in gray.
+
+    All bare shapes are gray. Beside captions of other colours the few that say so would get them all.
+    """
+    numbers = dict.fromkeys(p.scene.concept for p in solid_bank(solids=solids) if p.scene.other is None)
+    return _captions([Scene(number, "gray") for number in numbers])
+
+
+def _captions(scenes: Sequence[Scene]) -> tuple[Prompt, ...]:
+    unique = {caption(scene): scene for scene in scenes}
+    return tuple(Prompt(text, scene, "bank") for text, scene in unique.items())
 
 
 @torch.no_grad()
 def read_solids(
-    scorer: Scorer, views: Sequence[Tensor], asked: Sequence[Prompt], *, bare: bool = False
+    scorer: Scorer, views: Sequence[Tensor], asked: Sequence[Prompt], *, bare: bool = False, solids: bool = False
 ) -> list[Reading]:
     """Let `scorer` name things from the bank, by the mean over the views of each, (n, 3, h, w).
 
-    A `bare` shape has lost its colours, so any caption that calls it alone by its noun is right: "a gray pumpkin" of
-    what was to be an orange one.
+    A `bare` shape has lost its colours, so its name is its noun in gray: "a gray pumpkin" of an orange one.
     """
-    texts, scenes = [p.text for p in solid_bank()], [p.scene for p in solid_bank()]
+    among = bare_bank(solids=solids) if bare else solid_bank(solids=solids)
+    scenes = [Scene(p.scene.concept, "gray") if bare else p.scene for p in asked]
+    texts = [p.text for p in among]
     text = scorer.encode_text(texts)
     similarity = torch.stack([(scorer.encode_image(images.to(text.device)) @ text.T).mean(0) for images in views]).cpu()
-    own = torch.tensor([texts.index(p.text) for p in asked])
-    rivals = ~compatible(slots([p.scene for p in asked]), slots(scenes))
+    own = torch.tensor([texts.index(caption(scene)) for scene in scenes])
+    rivals = ~compatible(slots(scenes), slots([p.scene for p in among]))
     rivals[torch.arange(len(own)), own] = True
-    ranked = (similarity if bare else similarity.masked_fill(~rivals, -2.0)).argmax(1).tolist()
-
-    def right(best: int, row: int) -> bool:
-        said = scenes[best]
-        alone = said.other is None and said.count in (None, 1)
-        return best == int(own[row]) or (bare and alone and said.concept == asked[row].scene.concept)
-
-    return [Reading(texts[best], right(best, row), float(similarity[row, own[row]])) for row, best in enumerate(ranked)]
+    ranked = similarity.masked_fill(~rivals, -2.0).argmax(1).tolist()
+    return [
+        Reading(texts[best], best == int(own[row]), float(similarity[row, own[row]])) for row, best in enumerate(ranked)
+    ]
 
 
 def prepare(task: EvaluateMesh) -> Callable[[], None]:
@@ -124,17 +140,29 @@ def _measure(task: EvaluateMesh, plan: Modelling, scorer: Scorer, judge: Scorer,
         look: [shown(mesh, around(_VIEWS), _SIDE, textureless=look == "bare shape") for mesh in made]
         for look in ("colour", "bare shape")
     }
-    readings = {
-        name: {look: read_solids(who, views, order, bare=look == "bare shape") for look, views in seen.items()}
-        for name, who in (("scorer", scorer), ("judge", judge))
-    }
+
+    def read(*, solids: bool) -> dict[str, dict[str, list[Reading]]]:
+        return {
+            name: {
+                look: read_solids(who, views, order, bare=look == "bare shape", solids=solids)
+                for look, views in seen.items()
+            }
+            for name, who in (("scorer", scorer), ("judge", judge))
+        }
+
+    def shares(readings: Mapping[str, Mapping[str, Sequence[Reading]]]) -> dict[str, Any]:
+        return {name: {look: by_group(order, r) for look, r in looks.items()} for name, looks in readings.items()}
+
+    readings, among_solids = read(solids=False), shares(read(solids=True))
     measured = [measure(mesh) for mesh in made]
     out = folder(task)
     _write(out, made, asked, readings, measured)
-    shares = {name: {look: by_group(order, r) for look, r in looks.items()} for name, looks in readings.items()}
+    among_all = shares(readings)
     summary = {
-        "r_precision": shares,
-        "captions": len(solid_bank()),
+        "r_precision": among_all,
+        "captions": {"colour": len(solid_bank()), "bare shape": len(bare_bank())},
+        "r_precision_among_solids": among_solids,
+        "captions_of_solids": {"colour": len(solid_bank(solids=True)), "bare shape": len(bare_bank(solids=True))},
         "meshes": len(asked),
         "self_intersection": sum(m["self-intersection"] for m in measured) / len(measured),
         "watertight": sum(m["watertight"] for m in measured) / len(measured),
@@ -143,8 +171,9 @@ def _measure(task: EvaluateMesh, plan: Modelling, scorer: Scorer, judge: Scorer,
         "plan": asdict(plan),
     }
     lines = [
-        f"R-Precision@1 by the {name}, {look}: {in_words(groups['all'])}"
-        for name, looks in shares.items()
+        f"R-Precision@1 by the {name}, {look}: {in_words(groups['all'])}; "
+        f"among solids: {in_words(among_solids[name][look]['all'])}"
+        for name, looks in among_all.items()
         for look, groups in looks.items()
     ]
     finish(task, out, scorer, judge, summary, lines)

@@ -1,7 +1,7 @@
 """The loop behind `clipopt mesh`: look at each mesh from many sides, ask the scorers, move the vertices and paint."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from clipopt.scorers import Scorer, target
 from clipopt.tasks.modelling import Modelling
 from clipopt.tasks.planner import halving
 from clipopt.tasks.recorded import carry_out, ended, status_of
-from clipopt.tasks.sides import Sided
+from clipopt.tasks.sides import Sided, unpainted
 from clipopt.tasks.sight import Item
 from clipopt.tasks.solids import measure, portrait, sheet, write_models, write_turntable
 from clipopt.tasks.staging import Side
@@ -83,6 +83,10 @@ class Sculpting:
         self._asked = [Sided(scorer, prompts, sided=sided, instead=instead) for scorer in scorers]
         self._eyes = {"score": [*scorers]} | ({} if judge is None else {"judge": [judge]})
         self._plain = {role: [target(eye, prompts) for eye in eyes] for role, eyes in self._eyes.items()}
+        self._bare = {
+            role: [target(eye, [unpainted(prompt, eye) for prompt in prompts]) for eye in eyes]
+            for role, eyes in self._eyes.items()
+        }
         self._source = None if was is None else [scorer.encode_text([was]) for scorer in scorers]
         self._augment: Augment | None = augment.noise(plan.noise) if plan.noise else None
         self._views = replace(plan.views, memory=plan.memory / len(items))
@@ -130,7 +134,7 @@ class Sculpting:
 
     def _match(self, images: Images, drawn: Sequence[Shot], step: int, rng: Generator) -> dict[str, Tensor]:
         """What the scorers think of the views, one term for each."""
-        toward = torch.cat([shot.toward for shot in drawn])
+        toward, bare = torch.cat([shot.toward for shot in drawn]), torch.cat([shot.textureless for shot in drawn])
         paired: list[Images] = []
         if self._source is not None:
             with torch.no_grad():
@@ -141,11 +145,14 @@ class Sculpting:
         def scene() -> Images:
             return images
 
+        def distance(number: int) -> Callable[..., Tensor]:
+            return losses.cosine if self._source is None else partial(_changed, self._source[number])
+
         def attempt(chunk: int) -> dict[str, Tensor]:
             ready = [
                 Matching(
-                    scene, asked.scorer, asked(toward), augment=self._augment, paired=paired, seeds=seeds, chunk=chunk,
-                    distance=losses.cosine if self._source is None else partial(_changed, self._source[number]),
+                    scene, asked.scorer, asked(toward, bare), augment=self._augment, paired=paired, seeds=seeds,
+                    chunk=chunk, distance=distance(number),
                 )
                 for number, asked in enumerate(self._asked)
             ]  # fmt: skip
@@ -205,7 +212,8 @@ class Sculpting:
             adaptive=True,
         )
         scores = []
-        for eye, asked in zip(self._eyes[role], self._plain[role], strict=True):
+        wanted = (self._bare if textureless else self._plain)[role]
+        for eye, asked in zip(self._eyes[role], wanted, strict=True):
             each = []
             for mesh, item, weights in zip(meshes, self.items, asked.weights, strict=True):
                 images = views.shoot(mesh, views.sample(mesh, generator(item.seed, _HELD_OUT)))

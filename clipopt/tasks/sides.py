@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from clipopt.embedded.captions import caption
+from clipopt.embedded.parsing import parse
 from clipopt.scorers import Scorer, Target, target
 from clipopt.tasks.staging import SAID, Side
+from clipopt.tasks.words import unknown_words
 
 # Sine of the elevation from which on a thing begins to be seen from above, and from which on from nowhere else.
 _ABOVE, _OVERHEAD = math.sin(math.radians(40)), math.sin(math.radians(70))
@@ -40,8 +44,28 @@ def worded(prompt: Mapping[str, float], side: Side, *, sided: bool, instead: Map
     return {f"{text}, {SAID[side]}" if sided and weight > 0 else text: weight for text, weight in prompt.items()}
 
 
+def unpainted(prompt: Mapping[str, float], scorer: Scorer) -> dict[str, float]:
+    """The prompt for a bare shape: where `scorer` reads the embedded world's words, in gray; for others as it is.
+
+    Texts that become one text add their weights.
+    """
+    said: dict[str, float] = {}
+    for text, weight in prompt.items():
+        bare = _in_gray(text, scorer)
+        said[bare] = said.get(bare, 0.0) + weight
+    return said
+
+
+def _in_gray(text: str, scorer: Scorer) -> str:
+    scene = parse(text) if hasattr(scorer, "unknown_words") else None
+    if scene is None:
+        return text
+    said = caption(replace(scene, colour="gray", other_colour=None if scene.other is None else "gray"))
+    return text if unknown_words(scorer, [said]) else said
+
+
 class Sided:
-    """The prompts of several items as a target for each view of them.
+    """The prompts of several items as a target for each view of them, in colour or bare.
 
     Args:
         scorer: Who reads them.
@@ -59,12 +83,22 @@ class Sided:
         instead: Mapping[Side, str] | None = None,
     ) -> None:
         self.scorer = scorer
-        every = [worded(prompt, side, sided=sided, instead=instead or {}) for prompt in prompts for side in SAID]
+        every: list[dict[str, float]] = []
+        for prompt in prompts:
+            said = [worded(prompt, side, sided=sided, instead=instead or {}) for side in SAID]
+            every += [*said, *(unpainted(words, scorer) for words in said)]
         self._target = target(scorer, every)
         self._items = len(prompts)
 
-    def __call__(self, toward: Float[Tensor, "n 3"]) -> Target:
-        """What the views shall match, as many of each item, seen from `toward`; those of an item together."""
-        weights = self._target.weights.view(self._items, len(SAID), -1)
-        seen = shares(toward).to(weights).view(self._items, -1, len(SAID))
+    def __call__(self, toward: Float[Tensor, "n 3"], bare: Bool[Tensor, " n"] | None = None) -> Target:
+        """What the views shall match, as many of each item, seen from `toward`; those of an item together.
+
+        Args:
+            toward: Unit vectors from the thing to the cameras.
+            bare: Which of them show it without colours; None: none.
+        """
+        weights = self._target.weights.view(self._items, 2 * len(SAID), -1)
+        seen = shares(toward)
+        grey = torch.zeros(len(seen), 1) if bare is None else bare[:, None].to(seen)
+        seen = torch.cat([seen * (1 - grey), seen * grey], 1).to(weights).view(self._items, -1, 2 * len(SAID))
         return Target(self._target.embeddings, (seen @ weights).flatten(0, 1))

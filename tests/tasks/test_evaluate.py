@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from clipopt.cli import main
-from clipopt.tasks.evaluating_mesh import read_solids, solid_bank, solid_prompts
+from clipopt.tasks.evaluating_mesh import bare_bank, read_solids, solid_bank, solid_prompts
 from clipopt.tasks.kinds import SUITS
 
 
@@ -63,13 +63,16 @@ def test_meshes_are_measured_with_and_without_colours(towers, here, capsys):
     summary = json.loads(capsys.readouterr().out)
     assert json.loads((here / "m" / "summary.json").read_text()) == summary
     assert summary["meshes"] == 4
-    assert summary["captions"] >= 100
+    for key in ("captions", "captions_of_solids"):
+        assert min(summary[key].values()) >= 100
+        assert summary["captions"][look := "bare shape"] >= summary["captions_of_solids"][look]
     for name in ("scorer", "judge"):
         for look in ("colour", "bare shape"):
-            everything = summary["r_precision"][name][look]["all"]
-            low, high = everything["interval"]
-            assert everything["pictures"] == 4
-            assert low <= everything["share"] <= high
+            for among in ("r_precision", "r_precision_among_solids"):
+                everything = summary[among][name][look]["all"]
+                low, high = everything["interval"]
+                assert everything["pictures"] == 4
+                assert low <= everything["share"] <= high
     rows = [json.loads(line) for line in (here / "m" / "meshes.jsonl").read_text().splitlines()]
     assert len(rows) == 4
     assert {row["seed"] for row in rows} == {0}
@@ -94,25 +97,34 @@ class Naming:
         return image @ text.T
 
     def encode_text(self, texts):
-        return torch.eye(len(texts))
+        self.count = len(texts)
+        return torch.eye(self.count)
 
     def encode_image(self, images):
-        return torch.eye(len(solid_bank()))[(images[:, 0, 0, 0] * 10_000).round().long()]
+        return torch.eye(self.count)[(images[:, 0, 0, 0] * 10_000).round().long()]
 
 
 def test_a_bare_shape_is_named_by_its_noun_and_a_coloured_one_by_its_prompt():
-    texts = [prompt.text for prompt in solid_bank()]
     asked = next(prompt for prompt in solid_prompts() if prompt.text == "an orange pumpkin")
 
-    def read(said, bare):
+    def read(said, *, bare=False, solids=False):
+        texts = [prompt.text for prompt in (bare_bank if bare else solid_bank)(solids=solids)]
         views = torch.full((2, 3, 4, 4), texts.index(said) / 10_000)
-        return read_solids(Naming(), [views], [asked], bare=bare)[0].right
+        return read_solids(Naming(), [views], [asked], bare=bare, solids=solids)[0].right
 
-    assert read("an orange pumpkin", False)
-    assert read("an orange pumpkin", True)
-    assert read("a pumpkin", True)
-    assert not read("a banana", True)
-    assert not read("a banana", False)
+    assert read("an orange pumpkin")
+    assert read("an orange pumpkin", solids=True)
+    assert not read("a banana")
+    assert read("a gray pumpkin", bare=True)
+    assert read("a gray pumpkin", bare=True, solids=True)
+    assert not read("a gray banana", bare=True)
+
+
+def test_every_bare_shape_competes_in_gray():
+    for solids in (False, True):
+        assert all(prompt.scene.colour == "gray" for prompt in bare_bank(solids=solids))
+        known = {prompt.scene.concept for prompt in bare_bank(solids=solids)}
+        assert {prompt.scene.concept for prompt in solid_prompts()} <= known
 
 
 @pytest.mark.parametrize(

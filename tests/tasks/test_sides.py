@@ -7,7 +7,7 @@ import torch
 from toy import ToyScorer
 
 from clipopt.geometry.camera import orbit
-from clipopt.tasks.sides import Sided, shares, worded
+from clipopt.tasks.sides import Sided, shares, unpainted, worded
 from clipopt.tasks.staging import SAID
 
 
@@ -56,3 +56,30 @@ def test_every_view_has_its_own_words():
 def test_without_sides_all_views_ask_alike():
     goal = Sided(ToyScorer(), [{"a car": 1.0}])(torch.cat([toward(0), toward(100, 60)]))
     torch.testing.assert_close(goal.weights, torch.ones(2, 1))
+
+
+class Small(ToyScorer):
+    """One that knows some words."""
+
+    def __init__(self, *unknown: str) -> None:
+        super().__init__()
+        self.unknown = unknown
+
+    def unknown_words(self, text: str) -> list[str]:
+        return [word for word in text.split() if word in self.unknown]
+
+
+def test_a_bare_shape_is_asked_for_in_gray():
+    prompt = {"a red apple": 1.0, "an apple": 0.5, "rust": -0.3}
+    assert unpainted(prompt, Small()) == {"a gray apple": 1.5, "rust": -0.3}
+    assert unpainted({"a red apple on a blue background": 1.0}, Small()) == {"a gray apple on a blue background": 1}
+    assert unpainted(prompt, Small("gray")) == prompt
+    assert unpainted(prompt, ToyScorer()) == prompt  # what reads all words is asked for what was said
+
+
+def test_bare_views_have_words_of_their_own():
+    scorer = Small()
+    sided = Sided(scorer, [{"a red apple": 1.0}, {"a blue car": 1.0}])
+    goal = sided(torch.cat([toward(0)] * 4), torch.tensor([True, False, False, True]))
+    expected = scorer.encode_text(["a gray apple", "a red apple", "a blue car", "a gray car"])
+    torch.testing.assert_close(goal.weights @ goal.embeddings, expected, atol=1e-5, rtol=0)

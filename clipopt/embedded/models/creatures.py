@@ -340,8 +340,56 @@ def _robot() -> Mesh:
     )
 
 
+def _ghost() -> Mesh:
+    cloak = [(0, 0.95), (0.3, 0.88), (0.5, 0.68), (0.6, 0.35), (0.62, -0.1), (0.7, -0.7)]
+    hem = [
+        ball(WHITE, (0.19, 0.24, 0.19), at=(0.53 * math.sin(a), -0.72, 0.53 * math.cos(a)))
+        for a in (n * PI / 4 for n in range(8))
+    ]
+    arms = [tube(WHITE, [(0.5 * s, 0.15, 0.1), (0.85 * s, 0.3, 0.25)], [0.18, 0.13]) for s in (-1, 1)]
+    mouth = ball(BLACK, (0.11, 0.15, 0.06), at=(0, 0.2, 0.59))
+    seen = [ball(BLACK, (0.09, 0.14, 0.07), at=(0.2 * s, 0.52, 0.5)) for s in (-1, 1)]
+    return join(turned(WHITE, [*cloak, (0.7, -0.7), (0, -0.7)]), *hem, *arms, mouth, *seen)
+
+
+def _skull() -> Mesh:
+    bone = (0.93, 0.9, 0.82)
+    holes = [ball(BLACK, (0.2, 0.22, 0.12), at=(0.27 * s, 0.1, 0.57)) for s in (-1, 1)]
+    brows = [tube(bone, arc(0.27, 0.2, PI - 0.2, 9, at=(0.27 * s, 0.1, 0.62)), 0.07, sides=8) for s in (-1, 1)]
+    cheeks = [ball(bone, (0.2, 0.14, 0.2), at=(0.45 * s, -0.22, 0.45)) for s in (-1, 1)]
+    teeth = [box(bone, (0.11, 0.24, 0.09), at=(0.13 * n, -0.62, 0.5 - 0.03 * n * n)) for n in (-2, -1, 0, 1, 2)]
+    gaps = [box(BLACK, (0.025, 0.24, 0.06), at=(0.13 * (n - 0.5), -0.62, 0.51)) for n in (-1, 0, 1, 2)]
+    nose = cylinder(BLACK, 0.1, 0.22, top=0, at=(0, -0.2, 0.63))
+    jaw = [box(bone, (0.62, 0.3, 0.5), at=(0, -0.5, 0.18)), box(bone, (0.5, 0.14, 0.3), at=(0, -0.78, 0.38))]
+    return join(ball(bone, (0.72, 0.68, 0.78), at=(0, 0.22, -0.1)), *brows, *cheeks, *jaw, *holes, nose, *teeth, *gaps)
+
+
+def _owl() -> Mesh:
+    coat, light = (0.5, 0.33, 0.18), (0.85, 0.72, 0.52)
+    discs = [ball(light, (0.25, 0.25, 0.12), at=(0.22 * s, 0.55, 0.37)) for s in (-1, 1)]
+    seen = [
+        ball(c, r, at=(0.22 * s, 0.56, z)) for s in (-1, 1) for c, r, z in ((YELLOW, 0.15, 0.42), (BLACK, 0.09, 0.51))
+    ]
+    tufts = [cylinder(coat, 0.14, 0.42, top=0, at=(0.34 * s, 1, 0.05), turn=(0, 0, -0.45 * s)) for s in (-1, 1)]
+    wings = [
+        ball((0.38, 0.24, 0.12), (0.12, 0.55, 0.32), at=(0.55 * s, -0.15, 0), turn=(0, 0, 0.15 * s)) for s in (-1, 1)
+    ]
+    feet = [ball(ORANGE, (0.13, 0.09, 0.2), at=(0.2 * s, -0.9, 0.25)) for s in (-1, 1)]
+    chest = [
+        ball(coat, (0.07, 0.04, 0.04), at=(x, y, z))
+        for y, z, row in ((0.02, 0.43, (-0.15, 0.15)), (-0.18, 0.46, (-0.25, 0, 0.25)), (-0.4, 0.43, (-0.15, 0.15)))
+        for x in row
+    ]
+    return join(
+        ball(coat, (0.56, 0.7, 0.45), at=(0, -0.25, 0)), ball(light, (0.4, 0.52, 0.2), at=(0, -0.28, 0.28)), *chest,
+        ball(coat, (0.52, 0.42, 0.42), at=(0, 0.55, 0)), *discs, *seen, *tufts, *wings, *feet,
+        cylinder(ORANGE, 0.09, 0.26, top=0, at=(0, 0.42, 0.5), turn=(2.4, 0, 0)),
+    )  # fmt: skip
+
+
 CREATURES: dict[str, Callable[[], Mesh]] = {
     "cat": _cat, "dog": _dog, "pig": _pig, "sheep": _sheep, "giraffe": _giraffe, "rabbit": _rabbit,
     "teddy bear": _teddy_bear, "penguin": _penguin, "duck": _duck, "fish": _fish, "turtle": _turtle, "snail": _snail,
     "ladybug": _ladybug, "octopus": _octopus, "snowman": _snowman, "robot": _robot,
+    "ghost": _ghost, "skull": _skull, "owl": _owl,
 }  # fmt: skip

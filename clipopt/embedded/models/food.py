@@ -142,6 +142,68 @@ def _donut() -> Mesh:
     )
 
 
+def _strawberry() -> Mesh:
+    flesh = [(0, 0.6), (0.35, 0.58), (0.62, 0.4), (0.68, 0.15), (0.58, -0.2), (0.36, -0.6), (0.14, -0.88), (0, -0.92)]
+    seeds = [
+        ball(YELLOW, (0.035, 0.06, 0.035), at=(r * math.sin(a), y, r * math.cos(a)))
+        for n, (r, y) in enumerate(((0.64, 0.33), (0.67, 0.05), (0.57, -0.23), (0.43, -0.5)))
+        for a in ((k + n % 2 / 2) * 2 * PI / 8 for k in range(8))
+    ]
+    leaves = [
+        tube(
+            GREEN,
+            [(0, 0.6, 0), (0.3 * math.sin(a), 0.68, 0.3 * math.cos(a)), (0.6 * math.sin(a), 0.55, 0.6 * math.cos(a))],
+            [0.1, 0.13, 0.03],
+        )
+        for a in (n * PI / 3 for n in range(6))
+    ]
+    return join(turned(RED, flesh), *seeds, *leaves, tube(GREEN, [(0, 0.6, 0), (0.05, 0.9, 0)], 0.06))
+
+
+def _pineapple() -> Mesh:
+    flesh = (0.85, 0.6, 0.2)
+    scales = [
+        ball((0.72, 0.46, 0.14), (0.1, 0.1, 0.1), at=(r * math.sin(a), y, r * math.cos(a)))
+        for n, (r, y) in enumerate(
+            (0.52 * math.sqrt(1 - (y / 0.85) ** 2), y - 0.35) for y in (-0.6, -0.36, -0.12, 0.12, 0.36, 0.6)
+        )
+        for a in ((k + n % 2 / 2) * 2 * PI / 10 for k in range(10))
+    ]
+    leaves = [
+        tube(
+            DARK_GREEN,
+            [
+                (0, 0.35, 0),
+                (lean * 0.5 * math.sin(a), 0.7, lean * 0.5 * math.cos(a)),
+                (lean * math.sin(a), top, lean * math.cos(a)),
+            ],
+            [0.1, 0.09, 0.02],
+        )
+        for lean, top, count in ((0.6, 0.85, 7), (0.35, 1.15, 6), (0.1, 1.35, 4))
+        for a in (n * 2 * PI / count + lean for n in range(count))
+    ]
+    return join(ball(flesh, (0.55, 0.85, 0.55), at=(0, -0.35, 0)), *scales, *leaves)
+
+
+def _cupcake() -> Mesh:
+    folds = [
+        tube(
+            (0.55, 0.35, 0.75),
+            [(0.62 * math.sin(a), -0.05, 0.62 * math.cos(a)), (0.43 * math.sin(a), -0.8, 0.43 * math.cos(a))],
+            0.05,
+            sides=6,
+        )
+        for a in (n * 2 * PI / 18 for n in range(18))
+    ]
+    cream = [ball(PINK, (r, 0.22, r), at=(0, y, 0)) for r, y in ((0.74, 0.08), (0.58, 0.34), (0.4, 0.58), (0.2, 0.78))]
+    return join(
+        cylinder((0.66, 0.45, 0.85), 0.43, 0.76, top=0.62, at=(0, -0.42, 0)),
+        *folds,
+        *cream,
+        ball(RED, 0.16, at=(0, 1, 0)),
+    )
+
+
 def _ice_cream() -> Mesh:
     scoops = [ball(c, 0.42, at=at) for c, at in ((PINK, (0, 0.4, 0)), ((0.96, 0.92, 0.78), (0, 0.85, 0)))]
     return join(
@@ -222,4 +284,7 @@ FOOD: dict[str, Callable[[], Mesh]] = {
     "hamburger": _hamburger,
     "cake": _cake,
     "lollipop": _lollipop,
+    "strawberry": _strawberry,
+    "pineapple": _pineapple,
+    "cupcake": _cupcake,
 }
