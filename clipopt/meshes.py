@@ -26,6 +26,13 @@ from clipopt.geometry.remesh import with_faces
 from clipopt.render.shade import sample_texture
 
 PRIMITIVES = ("sphere", "cube", "cylinder", "cone", "capsule", "torus")
+_FORMS = (
+    ("sphere", (1.0, 1.0, 1.0)), ("sphere", (0.55, 1.0, 0.55)), ("sphere", (1.0, 0.55, 1.0)),
+    ("sphere", (1.0, 0.55, 0.55)), ("cone", (1.0, 1.0, 1.0)), ("cone", (1.0, -1.0, -1.0)), ("cone", (0.6, -1.0, -0.6)),
+    ("cylinder", (1.0, 1.0, 1.0)), ("cylinder", (0.5, 1.0, 0.5)), ("cylinder", (1.0, 0.4, 1.0)),
+    ("cube", (1.0, 1.0, 1.0)), ("cube", (1.0, 0.5, 0.5)), ("cube", (0.6, 1.0, 0.5)), ("capsule", (1.0, 1.0, 1.0)),
+    ("torus", (1.0, 1.0, 1.0)),
+)  # fmt: skip
 """Names of the shapes that `primitive` makes."""
 _FORMATS = (".glb", ".obj", ".ply", ".stl")
 
@@ -52,6 +59,15 @@ def primitive(name: str, faces: int = 1280) -> Mesh:
         start = replace(start, vertices=_reach(name, start.vertices.double()) * start.vertices.double())
     made = start if name == "sphere" and len(start.faces) == faces else with_faces(start, faces)
     return replace(made, vertices=fit(made.vertices).float())
+
+
+def forms(faces: int = 320) -> list[Mesh]:
+    """Simple shapes in several proportions, one of them upside down: what a thing may begin as; see `primitive`."""
+    return [_stretched(primitive(name, faces), stretch) for name, stretch in _FORMS]
+
+
+def _stretched(mesh: Mesh, stretch: tuple[float, float, float]) -> Mesh:
+    return replace(mesh, vertices=fit(mesh.vertices * torch.tensor(stretch)))
 
 
 def _reach(name: str, toward: Float[Tensor, "v 3"]) -> Float[Tensor, "v 1"]:

@@ -7,6 +7,7 @@ can satisfy a scorer.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,6 +19,8 @@ from clipopt.geometry.mesh import Mesh
 from clipopt.render.draw import draw
 from clipopt.render.shade import Light
 from clipopt.types import Images, generator
+
+Backgrounds = Literal["busy", "soft", "none"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Views:
             that only work in the middle.
         stratified: Spread the azimuths evenly around; False: each is drawn by itself.
         adaptive: Go nearer to small objects and away from large ones; False: as for one of radius 1.
-        backgrounds: Noise, checkers and plain colours; False: light grey.
+        backgrounds: "busy": noise, checkers and plain colours; "soft": plain and graded colours; "none": light grey.
         jitter: Largest angle between lamp and camera, radians; 0: the lamp is at the camera.
         ambient: Share of light from everywhere.
         textureless: Share of the views that show the surface in grey, so that the shape must do without colours.
@@ -47,7 +50,7 @@ class Views:
         ValueError: If a number is out of its range.
 
     Reference:
-        Offset, backgrounds and grey views: Mohammad Khalid et al., "CLIP-Mesh" (2022), arXiv:2203.13333.
+        Offset, busy backgrounds and grey views: Mohammad Khalid et al., "CLIP-Mesh" (2022), arXiv:2203.13333.
     """
 
     count: int = 8
@@ -58,7 +61,7 @@ class Views:
     offset: float = 0.2
     stratified: bool = True
     adaptive: bool = True
-    backgrounds: bool = True
+    backgrounds: Backgrounds = "busy"
     jitter: float = 0.8
     ambient: float = 0.5
     textureless: float = 0.0
@@ -96,8 +99,9 @@ class Views:
         """Draws the views of one mesh: what `shoot` needs to show it, or another mesh in its place."""
         cameras = self.cameras(mesh, rng)
         background = torch.full((1, 3, 1, 1), 0.9).expand(1, 3, self.size, self.size)
-        if self.backgrounds:
-            background = random_backgrounds(self.count, self.size, rng)
+        if self.backgrounds != "none":
+            make = busy_backgrounds if self.backgrounds == "busy" else soft_backgrounds
+            background = make(self.count, self.size, rng)
         toward = F.normalize(cameras.eye - self._bounds(mesh)[0], dim=-1)
         sway = torch.randn(self.count, 3, generator=rng)
         aside = F.normalize(sway - (sway * toward).sum(1, keepdim=True) * toward, dim=-1)
@@ -171,7 +175,7 @@ class Shot:
     textureless: Bool[Tensor, " b"]
 
 
-def random_backgrounds(count: int, size: int, rng: Generator) -> Images:
+def busy_backgrounds(count: int, size: int, rng: Generator) -> Images:
     """Soft noise, checkers and plain colours, one of them each, in [0, 1]."""
     pictures = []
     for kind in torch.randint(3, (count,), generator=rng).tolist():
@@ -187,6 +191,16 @@ def random_backgrounds(count: int, size: int, rng: Generator) -> Images:
             picture = (colors[:1] * board + colors[1:] * (1 - board)) if cells else colors[:1].expand(1, 3, size, size)
         pictures.append(picture)
     return torch.cat(pictures)
+
+
+def soft_backgrounds(count: int, size: int, rng: Generator) -> Images:
+    """A colour that becomes another, near to it, along a direction; in [0, 1]."""
+    start = torch.rand(count, 3, 1, 1, generator=rng)
+    end = (start + 0.25 * torch.randn(count, 3, 1, 1, generator=rng)).clamp(0, 1)
+    angle = 2 * math.pi * torch.rand(count, 1, 1, 1, generator=rng)
+    line = torch.linspace(-0.5, 0.5, size)
+    along = (line[:, None] * angle.sin() + line * angle.cos() + 0.5).clamp(0, 1)
+    return torch.lerp(start, end, along)
 
 
 def _between(span: tuple[float, float], count: int, rng: Generator) -> Tensor:

@@ -40,8 +40,8 @@ class EvaluateMesh:
     """The first seed."""
     batch: int = 6
     """Meshes made at once; changes the time, not the meshes."""
-    mesh: str = "sphere"
-    """What they start from: sphere, cube, cylinder, cone, capsule or torus."""
+    mesh: str = "auto"
+    """What they start from, as in `clipopt mesh`, but no file."""
     steps: int = Modelling.steps
     """As in `clipopt mesh`."""
     lr: float = Modelling.lr

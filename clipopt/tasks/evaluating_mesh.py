@@ -105,8 +105,8 @@ def prepare(task: EvaluateMesh) -> Callable[[], None]:
         lr_color=task.lr_color,
     )  # fmt: skip
     evenly(solid_prompts(), task.prompts)
-    if task.mesh not in meshes.PRIMITIVES:
-        raise ValueError(f"--mesh must be one of {', '.join(meshes.PRIMITIVES)}, got {task.mesh}")
+    if task.mesh not in (known := ("auto", *meshes.PRIMITIVES)):
+        raise ValueError(f"--mesh must be one of {', '.join(known)}, got {task.mesh}")
     if task.faces < 80 or not 0 <= task.remesh <= 20:
         raise ValueError(f"--faces must be 80 or more, --remesh in 0 to 20; got {task.faces} and {task.remesh}")
     check_out(task.out, overwrite=task.overwrite)
@@ -122,7 +122,7 @@ def _measure(task: EvaluateMesh, plan: Modelling, scorer: Scorer, judge: Scorer,
     from tqdm import tqdm
 
     asked = each_with_seeds(solid_prompts(), task)
-    start = meshes.primitive(task.mesh, plan.faces[0])
+    start = meshes.primitive("sphere" if task.mesh == "auto" else task.mesh, plan.faces[0])
     sided, instead = task.staging.sided([scorer]), dict(task.staging.view)
     made: list[Mesh] = []
     started = time.perf_counter()
@@ -131,6 +131,8 @@ def _measure(task: EvaluateMesh, plan: Modelling, scorer: Scorer, judge: Scorer,
             some = asked[first : first + task.batch]
             items = [Item({prompt.text: 1.0}, seed, prompt.text) for prompt, seed in some]
             sculpting = Sculpting(plan, items, start, [scorer], sided=sided, instead=instead, device=device)
+            if task.mesh == "auto":
+                sculpting.choose(meshes.forms())
             for _ in sculpting.draw():
                 bar.update(len(some))
             made += [mesh.to("cpu") for mesh in sculpting.best.meshes]

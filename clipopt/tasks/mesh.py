@@ -48,8 +48,9 @@ class Solid:
     prompts: tuple[str, ...]
     """What to make; each prompt makes its own mesh. Plain text to the letter, unless it starts with a brace: then it
     is a JSON object of text to weight."""
-    mesh: str = "sphere"
-    """What to start from: sphere, cube, cylinder, cone, capsule, torus, or a file (GLB, OBJ, PLY, STL, ...)."""
+    mesh: str = "auto"
+    """What to start from: sphere, cube, cylinder, cone, capsule, torus, or a file (GLB, OBJ, PLY, STL, ...). By default
+    that of fifteen such forms whose bare shape the scorer likes best."""
     mode: Mode | None = None
     """What is learned: generate a shape and its colours; deform a mesh, which keeps its details and its colours; or
     style it, with colours and a low relief. By default generate, or deform where --mesh is a file."""
@@ -170,7 +171,8 @@ class Solid:
 
         given, changes = self._start()
         plan = self._plan(given)
-        start = meshes.primitive(self.mesh, plan.faces[0]) if given is None else given
+        form = "sphere" if self.mesh == "auto" else self.mesh
+        start = meshes.primitive(form, plan.faces[0]) if given is None else given
         device = resolve_device(self.device)
         count = len(prompts) * self.seeds
         scorers = [load_scorer(name, device=str(device)) for name in self.scorer or ("embedded",)]
@@ -196,22 +198,29 @@ class Solid:
         sculpting = Sculpting(
             plan, items, start, scorers, judge=judge, sided=sided, instead=instead, was=self.was, device=device
         )
+        if self.mesh == "auto" and self.was is None:
+            sculpting.choose(meshes.forms())
         return sculpting, fingerprints, changes
 
     def _start(self) -> "tuple[Mesh | None, list[str]]":
         """The mesh of a file, and what was changed of it; None for a simple shape."""
         from clipopt import meshes
 
-        if self.mesh in meshes.PRIMITIVES:
+        if self._simple():
             return None, []
         if not Path(self.mesh).exists():
-            known = ", ".join(meshes.PRIMITIVES)
+            known = ", ".join(("auto", *meshes.PRIMITIVES))
             raise ValueError(f"--mesh must be {known}, or a file (GLB, OBJ, PLY, STL); there is no file {self.mesh}")
         start, changes = meshes.load_mesh(self.mesh)
         look = self.look or MODES[self.mode or "deform"]().look
         if start.texture is not None and (look == "vertex" or self.remesh or self.faces):
             return meshes.with_vertex_colors(start), [*changes, "its texture became colours of its vertices"]
         return start, changes
+
+    def _simple(self) -> bool:
+        from clipopt.meshes import PRIMITIVES
+
+        return self.mesh in ("auto", *PRIMITIVES)
 
     def _plan(self, given: "Mesh | None") -> Modelling:
         """The plan, before the scorers are known; `given` is the mesh of a file."""
@@ -264,14 +273,13 @@ class Solid:
 
     def _settings(self, sculpting: "Sculpting") -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
-        from clipopt import meshes
 
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = sculpting.plan
         names = ("shape", "look", "steps", "lr", "laplacian", "normals", "edges", "identity")
         settings |= {name: getattr(plan, name) for name in names}
-        mesh = self.mesh if self.mesh in meshes.PRIMITIVES else Path(self.mesh).absolute()
-        mode = self.mode or ("generate" if self.mesh in meshes.PRIMITIVES else "deform")
+        mesh = self.mesh if self._simple() else Path(self.mesh).absolute()
+        mode = self.mode or ("generate" if self._simple() else "deform")
         staging = vars(self.staging) | {"size": plan.views.size, "view": [[*pair] for pair in self.staging.view]}
         return settings | {
             "scorer": self.scorer or ("embedded",), "mesh": mesh, "mode": mode, "staging": staging,

@@ -20,7 +20,7 @@ from clipopt.optim import AdamUniform
 from clipopt.optimize import Step, optimize
 from clipopt.record import Run
 from clipopt.render.views import Shot
-from clipopt.scorers import Scorer, target
+from clipopt.scorers import Scorer, Target, target
 from clipopt.tasks.modelling import Modelling
 from clipopt.tasks.planner import halving
 from clipopt.tasks.recorded import carry_out, ended, status_of
@@ -90,6 +90,7 @@ class Sculpting:
         self._source = None if was is None else [scorer.encode_text([was]) for scorer in scorers]
         self._augment: Augment | None = augment.noise(plan.noise) if plan.noise else None
         self._views = replace(plan.views, memory=plan.memory / len(items))
+        self._held_out = replace(self._views, count=HELD_OUT_VIEWS, offset=0.0, stratified=True, adaptive=True)
         self._chunk, self._look_chunk = min(CHUNK, plan.views.count * len(items)), HELD_OUT_VIEWS
         self._base = start.to(self.device)
         if plan.faces and len(start.faces) != plan.faces[0]:
@@ -107,6 +108,19 @@ class Sculpting:
         if looks:
             groups.append({"params": looks, "lr": plan.lr_color, "uniform": False})
         self.optimizer = AdamUniform(groups, betas=_BETAS)
+
+    @torch.no_grad()
+    def choose(self, forms: Sequence[Mesh]) -> None:
+        """Begin each item as that of `forms` whose bare shape its scorers like best, seen from all around."""
+        views = replace(self._held_out, textureless=1.0)
+        liked = torch.zeros(len(forms), len(self.items))
+        for number, form in enumerate(forms):
+            images = views.shoot(form.to(self.device), views.sample(form, generator(self.plan.seed, _HELD_OUT)))
+            for eye, asked in zip(self._eyes["score"], self._bare["score"], strict=True):
+                liked[number] += (self._match_of(eye, images, asked) @ asked.weights.T).cpu()
+        chosen = [forms[best].to(self.device) for best in liked.argmax(0).tolist()]
+        self.begin(0, [with_faces(form, self.plan.faces[0]) if self.plan.faces else form for form in chosen])
+        self._restart(0)
 
     def _restart(self, step: int) -> None:
         """The best so far are the meshes as they are: a result has the triangles of the last stage."""
@@ -203,28 +217,25 @@ class Sculpting:
     @torch.no_grad()
     def score(self, meshes: Sequence[Mesh], role: str = "score", *, textureless: bool = False) -> PerItem:
         """What the scorers, or the "judge", think of the meshes: the weighted cosine on views that no step draws."""
-        views = replace(
-            self._views,
-            count=HELD_OUT_VIEWS,
-            textureless=float(textureless),
-            offset=0.0,
-            stratified=True,
-            adaptive=True,
-        )
+        views = replace(self._held_out, textureless=float(textureless))
         scores = []
         wanted = (self._bare if textureless else self._plain)[role]
         for eye, asked in zip(self._eyes[role], wanted, strict=True):
             each = []
             for mesh, item, weights in zip(meshes, self.items, asked.weights, strict=True):
                 images = views.shoot(mesh, views.sample(mesh, generator(item.seed, _HELD_OUT)))
-
-                def embed(chunk: int, images: Images = images, eye: Scorer = eye) -> Tensor:
-                    return torch.cat([eye.encode_image(part) for part in images.split(chunk)])
-
-                seen, self._look_chunk = halving(embed, self._look_chunk)
-                each.append((seen @ asked.embeddings.T).mean(0) @ weights)
+                each.append(self._match_of(eye, images, asked) @ weights)
             scores.append(torch.stack(each).cpu())
         return torch.stack(scores).mean(0)
+
+    def _match_of(self, eye: Scorer, images: Images, asked: Target) -> Tensor:
+        """How well views match each of the texts on average, shape (texts,)."""
+
+        def embed(chunk: int) -> Tensor:
+            return torch.cat([eye.encode_image(part) for part in images.split(chunk)])
+
+        seen, self._look_chunk = halving(embed, self._look_chunk)
+        return (seen @ asked.embeddings.T).mean(0)
 
     def look(self, step: int) -> dict[str, PerItem]:
         """Score the items, remember the best; the judge only looks on."""

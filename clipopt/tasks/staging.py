@@ -31,8 +31,9 @@ class Staging:
     """Lowest and highest place of the camera over the horizon, degrees."""
     offset: float = 0.1
     """How far the mesh may lie off the middle of a view, in halves of its side; 0 is always in the middle."""
-    backgrounds: bool = True
-    """Random backgrounds: noise, checkers, plain colours. --no-backgrounds leaves light grey."""
+    backgrounds: Literal["auto", "busy", "soft", "none"] = "auto"
+    """What stands behind: noise, checkers and plain colours (busy), colours that pass into one another (soft), or light
+    grey. By default soft for the embedded scorers, who have seen no others, and busy for all others."""
     textureless: float = 0.5
     """Share of the views that show the bare shape in the first half of the run, so that colours cannot fake it."""
     jitter: float = 25.0
@@ -73,12 +74,15 @@ class Staging:
             raise ValueError("--view gives one side two prompts: say each side once")
         if any(not text.strip() for _, text in self.view):
             raise ValueError('--view gives a side an empty prompt: say what to show, for example back "a red car"')
+        # What reads a small vocabulary has seen the embedded world alone, whose grounds are calm.
+        calm = hasattr(scorer, "unknown_words")
+        backgrounds = self.backgrounds if self.backgrounds != "auto" else "soft" if calm else "busy"
         return Views(
             count=self.views,
             size=size,
             elevation=(math.radians(low), math.radians(high)),
             offset=self.offset,
-            backgrounds=self.backgrounds,
+            backgrounds=backgrounds,
             textureless=self.textureless if textured else 0.0,
             jitter=math.radians(self.jitter),
             stratified=self.stratified,

@@ -9,10 +9,10 @@ from clipopt.geometry.mesh import icosphere
 from clipopt.optim import AdamUniform
 from clipopt.params import LargeSteps, Surface
 from clipopt.render.draw import silhouettes
-from clipopt.render.views import Views
+from clipopt.render.views import Views, soft_backgrounds
 from clipopt.types import generator
 
-PLAIN = Views(count=6, size=48, backgrounds=False, jitter=0.0, offset=0.0)
+PLAIN = Views(count=6, size=48, backgrounds="none", jitter=0.0, offset=0.0)
 
 
 def test_the_same_draw_gives_the_same_pictures_and_leaves_the_global_stream_alone():
@@ -79,6 +79,16 @@ def test_a_sphere_takes_the_shape_of_a_silhouette():
         optimizer.step()
         errors.append(error.item())
     assert errors[-1] < 0.6 * errors[0]
+
+
+def test_soft_backgrounds_pass_from_colour_to_colour():
+    made = soft_backgrounds(40, 24, generator(1))
+    assert made.shape == (40, 3, 24, 24)
+    assert made.min() >= 0
+    assert made.max() <= 1
+    assert max(made.diff(dim=axis).abs().max() for axis in (2, 3)) < 0.08
+    assert (made.std((2, 3)).amax(1) > 0.02).float().mean() > 0.5
+    assert made.mean((2, 3)).std(0).min() > 0.2
 
 
 def test_bad_input_is_named():

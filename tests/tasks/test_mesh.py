@@ -17,6 +17,7 @@ import pytest
 import torch
 import trimesh
 from PIL import Image as Picture
+from toy import ToyScorer
 
 from clipopt import meshes
 from clipopt.cli import _settings, main
@@ -30,6 +31,7 @@ from clipopt.tasks.modelling import Modelling
 from clipopt.tasks.sculpting import Sculpting
 from clipopt.tasks.sight import Item
 from clipopt.tasks.solids import around, shown
+from clipopt.tasks.staging import Staging
 from clipopt.types import generator
 
 QUICK = ["--steps", "4", "--faces", "320", "--remesh", "1", "--views", "2", "--size", "24", "--device", "cpu"]
@@ -324,8 +326,8 @@ def test_views_have_the_words_of_their_side(here: Path, towers: list[str], capsy
 
 
 SWITCHES = [
-    ["--no-backgrounds"], ["--offset", "0"], ["--jitter", "0"], ["--no-stratified"], ["--textureless", "0"],
-    ["--elevation", "0", "0"],
+    ["--backgrounds", "none"], ["--backgrounds", "busy"], ["--offset", "0"], ["--jitter", "0"], ["--no-stratified"],
+    ["--textureless", "0"], ["--elevation", "0", "0"],
 ]  # fmt: skip
 
 
@@ -345,6 +347,12 @@ def test_each_guard_against_cheating_can_be_switched_off(towers: list[str]):
     losses = [first(), first("--no-adaptive"), *(first(*switch) for switch in SWITCHES)]
     assert first() == losses[0]
     assert len(set(losses)) == len(losses)
+
+
+def test_backgrounds_are_those_that_a_scorer_has_seen(towers: list[str]):
+    assert Staging().make(load_scorer(towers[1]), textured=True).backgrounds == "soft"
+    assert Staging().make(ToyScorer(), textured=True).backgrounds == "busy"
+    assert Staging(backgrounds="none").make(ToyScorer(), textured=True).backgrounds == "none"
 
 
 def test_bare_shapes_are_shown_in_the_first_half_only(towers: list[str]):
