@@ -6,7 +6,7 @@ from clipopt.geometry.atlas import bake
 from clipopt.geometry.camera import turntable
 from clipopt.geometry.doctor import examine, mend
 from clipopt.geometry.mesh import Mesh, icosphere, volume
-from clipopt.meshes import PRIMITIVES, load_mesh, primitive, save_mesh, with_vertex_colors
+from clipopt.meshes import PRIMITIVES, forms, load_mesh, primitive, save_mesh, with_vertex_colors
 from clipopt.render.draw import draw
 from clipopt.types import generator
 
@@ -170,3 +170,15 @@ def test_a_texture_becomes_colours_of_the_vertices():
     assert back.texture is None
     assert (back.colors - mesh.colors).abs().max() < 0.03
     assert with_vertex_colors(mesh) is mesh
+
+
+def test_forms_to_begin_at_differ_are_whole_and_face_outward():
+    made = forms(320)
+    assert len(made) == 15
+    for form in made:
+        health = examine(form)
+        assert health.watertight
+        assert form.vertices.norm(dim=1).max() == pytest.approx(1, abs=1e-4)
+        assert volume(form.vertices, form.faces) > 0.1  # negative if turned inside out
+    spans = torch.stack([form.vertices.amax(0) - form.vertices.amin(0) for form in made])
+    assert (spans[:, 1] / spans[:, 0]).max() > 2 * (spans[:, 1] / spans[:, 0]).min()

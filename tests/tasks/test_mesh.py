@@ -355,6 +355,30 @@ def test_backgrounds_are_those_that_a_scorer_has_seen(towers: list[str]):
     assert Staging(backgrounds="none").make(ToyScorer(), textured=True).backgrounds == "none"
 
 
+class Measuring(ToyScorer):
+    """Likes what is tall, or what is wide."""
+
+    def encode_text(self, texts):
+        return torch.tensor([[1.0, 0.0] if text == "tall" else [0.0, 1.0] for text in texts])
+
+    def encode_image(self, images):
+        there = (images - images[:, :, :1, :1]).abs().amax(1) > 0.05
+        spans = torch.stack([there.any(2).sum(1), there.any(1).sum(1)], 1).float()
+        return torch.nn.functional.normalize(spans, dim=1)
+
+
+def test_every_item_begins_at_the_form_that_the_scorer_likes_best():
+    views = Staging(backgrounds="none").make(Measuring(), textured=True)
+    plan = Modelling(steps=2, faces=(320,), views=replace(views, size=32, count=4))
+    items = [Item({text: 1.0}, 0, text) for text in ("tall", "wide")]
+    sculpting = Sculpting(plan, items, meshes.primitive("sphere", 320), [Measuring()])
+    sculpting.choose(meshes.forms())
+    tall, wide = (mesh.vertices.amax(0) - mesh.vertices.amin(0) for mesh in sculpting.meshes())
+    assert tall[1] > 1.5 * tall[0]
+    assert wide[0] > 1.5 * wide[1]
+    assert torch.equal(sculpting.best.meshes[0].vertices, sculpting.meshes()[0].vertices)
+
+
 def test_bare_shapes_are_shown_in_the_first_half_only(towers: list[str]):
     """Grey views say nothing to the colours: with nothing else to see, only the second half paints."""
     scorer = load_scorer(towers[1])
