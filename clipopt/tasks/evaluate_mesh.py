@@ -22,7 +22,7 @@ class EvaluateMesh:
     The folder that the last line names holds sheet.png (all meshes, with what the judge reads where it reads something
     else, and the bare shapes), meshes.jsonl, the meshes as GLB, and summary.json.
 
-        clipopt eval mesh                                 all of it: about an hour on two cores
+        clipopt eval mesh                                 all of it: about half an hour of one core or more
         clipopt eval mesh --prompts 12 --seeds 1 --steps 60
     """
 
