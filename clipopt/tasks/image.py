@@ -91,8 +91,8 @@ class Image:
     as let a large picture start at 512 pixels or below, so that its size costs time and memory in a few steps only."""
     begin: Literal["noise", "samples"] | None = None
     """What a picture begins as without --init: grey noise, or the best of --tries rough samples of the small generator
-    in the package, where it knows all words. By default samples with the embedded scorer, but not of networks,
-    curves and tiles; else noise."""
+    in the package, where it knows all words. By default samples with the embedded scorer, but not of tiles and of
+    what is transparent; else noise."""
     tries: int | None = None
     """Starts of each picture: of noise, the one that the scorer likes best after a fifth of the steps is drawn; of
     samples, the best one. By default 4 with the embedded scorer, else 1; with --init there is one."""
@@ -248,9 +248,11 @@ class Image:
         if not 0 <= self.low_first <= 1:
             raise ValueError(f"--low-first must lie in 0 to 1, got {self.low_first}")
         given = {name: getattr(self, name) for name in SETTLED}
+        if self.editing.tile or self.transparent:
+            # A sample stands in the middle of its ground: its borders do not meet, and it covers everything.
+            given["begin"] = self.begin or "noise"
         if self.editing.tile:
-            # A sample stands in the middle of its ground: its borders do not meet.
-            given |= {"cutouts": self.cutouts or "crops", "begin": self.begin or "noise"}
+            given["cutouts"] = self.cutouts or "crops"
         return Plan(
             seed=self.seed, palette=self.palette, transparent=self.transparent, low_first=self.low_first,
             weights=self.scorer_weight, starts=self.scorer_start, **settle(names[0], self.preset, given),

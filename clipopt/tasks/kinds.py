@@ -12,8 +12,6 @@ SUITS: dict[Param, tuple[int, float]] = {
 """Steps and learning rate that suit each."""
 GRIDS = ("pyramid", "pixels", "fourier")
 """Those that hold values in places, so that a larger one can go on from a smaller one, and borders can be blended."""
-SAMPLED = (*GRIDS, "palette")
-"""Those that begin at a sample of the generator in the package where the scorer in the package guides."""
 VECTORS = ("strokes", "shapes")
 """Those that are files of curves."""
 ANY_SIZE = ("fourier", "palette", "siren", *VECTORS)

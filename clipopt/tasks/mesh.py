@@ -30,7 +30,7 @@ _SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet
 class Solid:
     """Make a coloured mesh from text, or change one.
 
-    A sphere is looked at from all around, over random backgrounds and in changing light; a frozen scorer says how
+    A simple form is looked at from all around, over random backgrounds and in changing light; a frozen scorer says how
     well the views fit the words, and its gradient moves the vertices and paints them. A second scorer, the judge,
     looks on and is never in the loss.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from clipopt.tasks.checks import require_positive
-from clipopt.tasks.kinds import SAMPLED, SUITS, Cutouts, Param
+from clipopt.tasks.kinds import SUITS, Cutouts, Param
 
 Kind = Literal["robust", "plain"]
 
@@ -26,7 +26,7 @@ class Preset:
         smooth: Weight of the total variation.
         cutouts: Which views.
         text_off: How much lettering repels.
-        begin: What items begin as; samples only of what is `SAMPLED`.
+        begin: What items begin as.
         tries: Starts of each item, of which the best is drawn.
     """
 
@@ -83,8 +83,6 @@ def settle(spec: str, kind: Literal["auto"] | Kind, given: Mapping[str, Any]) ->
     """
     preset = (SMALL if is_small(spec) else REAL)[kind_of(spec) if kind == "auto" else kind]
     settled = vars(preset) | {name: value for name, value in given.items() if value is not None}
-    if given.get("begin") is None and settled["param"] not in SAMPLED:
-        settled["begin"] = "noise"
     steps, lr = SUITS[settled["param"]]
     settled = {"steps": steps, "lr": lr} | settled
     require_positive(steps=settled["steps"], lr=settled["lr"], crops=settled["crops"], tries=settled["tries"])

@@ -49,10 +49,10 @@ def test_a_person_knows_better():
     assert settled["cutouts"] == "overview"
 
 
-def test_what_holds_values_in_places_begins_at_a_sample_of_the_small_generator():
-    assert settle("embedded", "auto", {"param": "palette"})["begin"] == "samples"
-    assert settle("embedded", "auto", {"param": "strokes"})["begin"] == "noise"
-    assert settle("embedded", "auto", {"param": "strokes", "begin": "samples"})["begin"] == "samples"
+def test_with_the_scorer_in_the_package_pictures_begin_at_a_sample_of_the_small_generator():
+    for param in ("palette", "strokes", "prior"):
+        assert settle("embedded", "auto", {"param": param})["begin"] == "samples"
+    assert settle("embedded", "auto", {"param": "strokes", "begin": "noise"})["begin"] == "noise"
     assert settle("./clip", "auto", {"param": "pixels"})["begin"] == "noise"
 
 

@@ -4,12 +4,14 @@ import copy
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from clipopt.cli import main
 from clipopt.scorers import load_scorer
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.edits import Edit
+from clipopt.tasks.kinds import Param
 from clipopt.tasks.planner import Plan
 from clipopt.tasks.samples import best_samples
 
@@ -42,11 +44,12 @@ def test_the_best_is_taken_and_no_neighbour_matters():
     assert not torch.equal(other, alone)
 
 
-def test_a_drawing_begins_there_unless_it_is_given_a_picture():
+@pytest.mark.parametrize("param", ["pyramid", "palette", "siren", "prior", "strokes", "shapes"])
+def test_a_drawing_begins_there_unless_it_is_given_a_picture(param: Param):
     scorer = load_scorer("embedded")
-    plan = Plan(40, 40, steps=2, crops=2, begin="samples", tries=1)
+    plan = Plan(40, 40, param=param, steps=2, crops=2, lr=0.02, begin="samples", tries=1)
     made = Drawing(plan, [CIRCLE], scorer)
-    assert (made.pictures() - 0.5).abs().mean() < 0.1
+    assert abs(green(made.pictures())) < 0.1
     next(made.draw())
     assert green(made.pictures()) > 0.1
     again = Drawing(plan, [CIRCLE], scorer)
