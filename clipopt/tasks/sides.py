@@ -47,12 +47,13 @@ def worded(prompt: Mapping[str, float], side: Side, *, sided: bool, instead: Map
 def unpainted(prompt: Mapping[str, float], scorer: Scorer) -> dict[str, float]:
     """The prompt for a bare shape: where `scorer` reads the embedded world's words, in gray; for others as it is.
 
-    Texts that become one text add their weights.
+    Texts that become one text add their weights; what repels by its colour alone says nothing of a bare shape.
     """
-    said: dict[str, float] = {}
-    for text, weight in prompt.items():
-        bare = _in_gray(text, scorer)
-        said[bare] = said.get(bare, 0.0) + weight
+    named = [(_in_gray(text, scorer), weight) for text, weight in prompt.items()]
+    wanted, said = {bare for bare, weight in named if weight > 0}, dict[str, float]()
+    for bare, weight in named:
+        if weight > 0 or bare not in wanted:
+            said[bare] = said.get(bare, 0.0) + weight
     return said
 
 

@@ -65,7 +65,7 @@ def test_meshes_are_measured_with_and_without_colours(towers, here, capsys):
     assert summary["meshes"] == 4
     for key in ("captions", "captions_of_solids"):
         assert min(summary[key].values()) >= 100
-        assert summary["captions"][look := "bare shape"] >= summary["captions_of_solids"][look]
+    assert summary["captions"]["bare shape"] >= summary["captions_of_solids"]["bare shape"]
     for name in ("scorer", "judge"):
         for look in ("colour", "bare shape"):
             for among in ("r_precision", "r_precision_among_solids"):

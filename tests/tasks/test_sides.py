@@ -73,6 +73,7 @@ def test_a_bare_shape_is_asked_for_in_gray():
     prompt = {"a red apple": 1.0, "an apple": 0.5, "rust": -0.3}
     assert unpainted(prompt, Small()) == {"a gray apple": 1.5, "rust": -0.3}
     assert unpainted({"a red apple on a blue background": 1.0}, Small()) == {"a gray apple on a blue background": 1}
+    assert unpainted({"a red apple": 1.0, "a green apple": -1.0}, Small()) == {"a gray apple": 1.0}
     assert unpainted(prompt, Small("gray")) == prompt
     assert unpainted(prompt, ToyScorer()) == prompt  # what reads all words is asked for what was said
 
