@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -26,9 +27,10 @@ class DescriberConfig:
 
     Attributes:
         words: How many words the tower's vocabulary has.
-        stages: Channels and side of the picture tower's last two stages, which it looks at place by place.
+        stages: Channels and side of what it looks at place by place, see `last_stages`.
         width: Of its layers.
-        layers: How many.
+        looking: Layers in which the places are related to each other.
+        layers: Layers that speak.
         heads: Of their attention.
         context: Longest caption in words, its end included.
     """
@@ -36,6 +38,7 @@ class DescriberConfig:
     words: int
     stages: tuple[tuple[int, int], ...]
     width: int = 128
+    looking: int = 2
     layers: int = 2
     heads: int = 4
     context: int = 24
@@ -54,23 +57,30 @@ class Describer(nn.Module):
         )
         self.embedding = nn.Embedding(config.words + 2, width)
         self.positional = nn.Parameter(0.02 * torch.randn(config.context, width))
-        layer = nn.TransformerDecoderLayer(
-            width, config.heads, 3 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.layers = nn.TransformerDecoder(
-            layer,
-            config.layers,
-            nn.LayerNorm(width),
-        )
+        kind: dict[str, Any] = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+        looking = [nn.TransformerEncoderLayer(width, config.heads, 3 * width, **kind) for _ in range(config.looking)]
+        for layer in looking:  # which at first change nothing
+            for last in (layer.self_attn.out_proj, layer.linear2):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+        self.looking = nn.ModuleList(looking)
+        speaking = nn.TransformerDecoderLayer(width, config.heads, 3 * width, **kind)
+        self.layers = nn.TransformerDecoder(speaking, config.layers, nn.LayerNorm(width))
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
 
     def look(self, stages: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b p w"]:
-        """What there is to attend to: every place of the stages, (b, channels, side, side) each."""
+        """What there is to attend to: every place of the stages, (b, channels, side, side) each.
+
+        Of more stages than it was made for, the first.
+        """
         seen = []
-        for stage, look, place in zip(stages, self.looks, self.positional_places, strict=True):
+        for stage, look, place in zip(stages[: len(self.looks)], self.looks, self.positional_places, strict=True):
             x = stage.float().flatten(2).mT
             seen.append(look(F.layer_norm(x, x.shape[-1:])) + place)
-        return torch.cat(seen, 1)
+        places = torch.cat(seen, 1)
+        for layer in self.looking:
+            places = layer(places)
+        return places
 
     def forward(self, seen: Float[Tensor, "b p w"], ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n v"]:
         """Log probabilities of the word after each of `ids`, which begin at the beginning."""
@@ -81,8 +91,9 @@ class Describer(nn.Module):
 
 
 def last_stages(scorer: TowerScorer, images: Images) -> list[Float[Tensor, "b _ _ _"]]:
-    """What a describer looks at."""
-    return scorer.features(images)[-2:]
+    """What a describer looks at: the tower's last two stages, and any one before, four places of it together."""
+    *finer, middle, coarse = scorer.features(images)
+    return [middle, coarse, *(F.pixel_unshuffle(fine, 2) for fine in finer[-1:])]
 
 
 def new_describer(scorer: TowerScorer) -> Describer:
@@ -93,6 +104,13 @@ def new_describer(scorer: TowerScorer) -> Describer:
         stages = tuple((s.shape[1], s.shape[2]) for s in last_stages(scorer, blank))
     config = scorer.towers.config
     return Describer(DescriberConfig(len(config.vocabulary), stages, context=config.context))
+
+
+def grown(describer: Describer, scorer: TowerScorer) -> Describer:
+    """A new describer that says what an earlier one does, as far as its parts go; what that lacks begins anew."""
+    made = new_describer(scorer)
+    made.load_state_dict(describer.state_dict(), strict=False)
+    return made
 
 
 def targets(scorer: TowerScorer, texts: Sequence[str]) -> Int[Tensor, "n _"]:
@@ -199,6 +217,6 @@ def load_describer(scorer: TowerScorer, path: Path | None = None) -> Describer:
     if told["eyes"] != scorer.fingerprint:
         raise ValueError(f"{path} was trained on the eyes of scorer {told['eyes']}, got {scorer.fingerprint}")
     fields = json.loads(told["clipopt_describer"])
-    describer = Describer(DescriberConfig(**{**fields, "stages": tuple(map(tuple, fields["stages"]))}))
+    describer = Describer(DescriberConfig(**{"looking": 0, **fields, "stages": tuple(map(tuple, fields["stages"]))}))
     describer.load_state_dict(tensors)
     return describer.to(scorer.towers.log_scale.device)

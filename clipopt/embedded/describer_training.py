@@ -1,13 +1,12 @@
 """Training of the embedded describer: whole captions of painted pictures, word by word, before frozen eyes."""
 
-import copy
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Generator, Tensor
 
 from clipopt.embedded.captions import Scene, caption
-from clipopt.embedded.describer import Describer, last_stages, likelihoods, new_describer, targets
+from clipopt.embedded.describer import Describer, grown, last_stages, likelihoods, new_describer, targets
 from clipopt.embedded.perturbations import jitter
 from clipopt.embedded.pictures import Pictures
 from clipopt.embedded.stages import Stage, Trainer, seeded
@@ -36,7 +35,7 @@ class DescriberTrainer(Trainer):
         self, recipe: Recipe, pictures: Pictures, scorer: TowerScorer, *,
         begin: Describer | None = None, device: str = "cpu", amp: bool = True,
     ) -> None:  # fmt: skip
-        made = seeded(recipe.seed, lambda: new_describer(scorer)) if begin is None else copy.deepcopy(begin)
+        made = seeded(recipe.seed, lambda: new_describer(scorer) if begin is None else grown(begin, scorer))
         super().__init__(recipe.stage, recipe.seed, made, device=device, amp=amp)
         self.pictures, self.scorer = pictures, scorer
 

@@ -6,12 +6,17 @@ import signal
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from clipopt.cli import main
 from clipopt.embedded import describer_training
 from clipopt.embedded.captions import Scene, caption, slots, vocabulary
 from clipopt.embedded.describer import (
+    Describer,
+    DescriberConfig,
     WorldCaptioner,
+    grown,
     last_stages,
     likelihoods,
     load_describer,
@@ -27,7 +32,7 @@ from clipopt.scorers.tower import TowerConfig, Towers, load_tower, words
 from clipopt.types import generator
 
 CONFIG = TowerConfig(
-    widths=(16, 32), depths=(1, 1), stem=4, dim=16, text_width=16, text_layers=1, vocabulary=vocabulary()
+    widths=(8, 16, 32), depths=(1, 1, 1), stem=4, dim=16, text_width=16, text_layers=1, vocabulary=vocabulary()
 )
 SMALL = Recipe(Stage("describer", 3, 8, 1e-3, 20.0), world=0, pictures=12)
 
@@ -90,6 +95,29 @@ def test_the_likelihoods_of_words_do_not_look_ahead(scorer):
         other = ids.clone()
         other[:, 3:] = 5
         assert torch.allclose(likelihoods(describer, seen, other)[:, :3], said[:, :3], atol=1e-5)
+
+
+def test_an_earlier_describer_of_fewer_parts_goes_on_as_one_of_all(scorer, tmp_path):
+    whole = new_describer(scorer).config
+    earlier = Describer(DescriberConfig(whole.words, whole.stages[:2], looking=0))
+    path = tmp_path / "earlier.safetensors"
+    save_describer(earlier, scorer, path, {})
+    with safe_open(path, "pt") as file:
+        told, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    fields = json.loads(told["clipopt_describer"])
+    del fields["looking"]  # which its config did not have yet
+    save_file(tensors, path, metadata={**told, "clipopt_describer": json.dumps(fields)})
+    earlier = load_describer(scorer, path)
+    assert earlier.config == DescriberConfig(whole.words, whole.stages[:2], looking=0)
+    later = grown(earlier, scorer)
+    assert later.config == whole
+    assert len(later.looking) == 2
+    for name, value in earlier.state_dict().items():
+        assert torch.equal(later.state_dict()[name], value), name
+    stages = last_stages(scorer, torch.rand(2, 3, 64, 64, generator=generator(1)))
+    assert [tuple(s.shape[1:]) for s in stages] == [(16, 8, 8), (32, 4, 4), (32, 8, 8)]
+    with torch.no_grad():  # new layers relate no places before they have learnt to
+        assert torch.allclose(later.look(stages)[:, :80], earlier.look(stages), atol=1e-6)
 
 
 def test_trained_killed_and_resumed_it_is_the_same(scorer, plain_world, tmp_path, monkeypatch, capsys):
