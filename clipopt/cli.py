@@ -31,7 +31,7 @@ commands:
   search   find pictures:  clipopt search photos.index "a red apple"
   classify say which of some labels pictures have
   adapt    teach a scorer labels of your own from a few pictures
-  train    train the embedded scorers, judges, describer or generator again
+  train    train the embedded scorers, judges, describer, generator or sketcher again
   eval     measure a task on its fixed suite of prompts
 
 `clipopt COMMAND --help` teaches a command, `clipopt --version` names the version.
@@ -144,6 +144,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.train_describer import TrainDescriber
 
             return _settings(TrainDescriber, command, arguments)
+        case "train" if arguments[:1] == ["sketcher"]:
+            from clipopt.tasks.train_sketcher import TrainSketcher
+
+            return _settings(TrainSketcher, command, arguments)
         case "train":
             from clipopt.tasks.train import Train
 

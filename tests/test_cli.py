@@ -63,7 +63,10 @@ def test_help_loads_no_command_and_no_heavy_library():
     assert said.splitlines()[-1] == "[]"
 
 
-LONGER = ("train scorer", "train motion", "train generator", "eval image", "eval latent", "eval mesh", "eval motion")
+LONGER = (
+    "train scorer", "train motion", "train generator", "train describer", "train sketcher",
+    "eval image", "eval latent", "eval mesh", "eval motion",
+)  # fmt: skip
 
 
 def test_no_help_of_a_command_loads_torch_or_another_heavy_library():

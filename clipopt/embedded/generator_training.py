@@ -35,7 +35,6 @@ class Recipe:
     seed: int = 3
     world: int = 5
     pictures: int = 60_000
-    portraits: float = 0.65
 
     def shortened(self, factor: float) -> "Recipe":
         """The same recipe with `factor` times the batches and pictures, at least a few of each."""
@@ -43,22 +42,16 @@ class Recipe:
         return replace(self, stages=(first, second), pictures=max(64, round(self.pictures * factor)))
 
 
-def world_of(recipe: Recipe, side: int = SIDE) -> dict[str, int]:
-    """What tells a folder of painted pictures from another, see `clipopt.embedded.pictures.claim`."""
-    return {"seed": recipe.world, "side": side, "portraits": round(100 * recipe.portraits)}
-
-
 def paint(recipe: Recipe, scorer: TowerScorer, folder: Path, side: int = SIDE) -> Iterator[int]:
     """Paint the recipe's pictures into `folder`, with the words of some captions; yields how many stand there.
 
-    Most are portraits: what a thing looks like is learnt from few of them, and a picture best begins as one. They show
-    what has a name in the scorer's words. What an earlier call finished is kept.
+    They show what has a name in the scorer's words. What an earlier call finished is kept.
 
     Raises:
         ValueError: the folder holds pictures of another world, see `claim`.
     """
-    claim(folder, scorer.towers.config.vocabulary, **world_of(recipe, side))
-    painter = Painter.of(scorer.towers.config.vocabulary, recipe.world, side, portraits=recipe.portraits)
+    claim(folder, scorer.towers.config.vocabulary, seed=recipe.world, side=side)
+    painter = Painter.of(scorer.towers.config.vocabulary, recipe.world, side)
     for start in range(0, recipe.pictures, CHUNK):
         count = min(CHUNK, recipe.pictures - start)
         path = folder / f"{start // CHUNK:04d}-images.npy"

@@ -231,24 +231,18 @@ class Painter:
         side: Height and width of a picture in pixels.
         drawn: Numbers of the things that it may show; by default all.
         solids: Whether a thing may be shown as a solid.
-        portraits: Share of pictures that are portraits: one thing, upright in the middle of a calm ground, mostly in
-            its own colours.
     """
 
-    def __init__(
-        self, seed: int, side: int = 64, drawn: Sequence[int] | None = None, *, solids: bool = True,
-        portraits: float = 0.0,
-    ) -> None:  # fmt: skip
+    def __init__(self, seed: int, side: int = 64, drawn: Sequence[int] | None = None, *, solids: bool = True) -> None:
         self.seed = seed
         self.side = side
-        self.portraits = portraits
         self.drawn = range(len(things())) if drawn is None else drawn
         self.solids = solid_sprites().numbers.intersection(self.drawn) if solids else frozenset()
         self._modelled = sorted(self.solids)
         self._y, self._x = np.mgrid[0:side, 0:side].astype(np.float32) / (side - 1) - 0.5
 
     @classmethod
-    def of(cls, vocabulary: Sequence[str], seed: int, side: int = 64, *, portraits: float = 0.0) -> "Painter":
+    def of(cls, vocabulary: Sequence[str], seed: int, side: int = 64) -> "Painter":
         """A painter for models with these words.
 
         Of all of the world, if they read all of its names. The shipped ones are older than its solids and many of its
@@ -257,18 +251,15 @@ class Painter:
         """
         read = named_in(vocabulary)
         if len(read) == len(concepts()):
-            return cls(seed, side, portraits=portraits)
-        drawn = [n for n in read if n < len(things()) and concepts()[n].emoji]
-        return cls(seed, side, drawn, solids=False, portraits=portraits)
+            return cls(seed, side)
+        return cls(seed, side, [n for n in read if n < len(things()) and concepts()[n].emoji], solids=False)
 
     def paint(self, index: int) -> tuple[NDArray[np.uint8], Scene]:
         """The picture (side, side, 3) and its scene."""
         rng = Random(f"{self.seed}/{index}")
         noise = generator(self.seed, index)
         kind = rng.random()
-        if self.portraits and rng.random() < self.portraits:
-            image, scene = self._portrait(rng, noise)
-        elif kind < 0.16:
+        if kind < 0.16:
             image, scene = self._pair(rng, noise)
         elif kind < 0.30:
             image, scene = self._several(rng, noise)
@@ -303,7 +294,7 @@ class Painter:
     def _colour(self, name: str, rng: Random) -> Array:
         return np.array([min(255.0, max(0.0, v + rng.gauss(0, 10))) for v in COLOURS[name]], np.float32)
 
-    def _ground(self, rng: Random, noise: torch.Generator, avoid: set[str], calm: bool = False) -> tuple[Array, str]:
+    def _ground(self, rng: Random, noise: torch.Generator, avoid: set[str]) -> tuple[Array, str]:
         name = "" if rng.random() < 0.12 else rng.choice([c for c in COLOUR_NAMES if c not in avoid])
         if name:
             start = self._colour(name, rng)
@@ -318,7 +309,7 @@ class Painter:
         along = self._x * math.cos(angle) + self._y * math.sin(angle)
         t = np.clip(along + 0.5, 0, 1)[..., None]
         image = start * (1 - t) + end * t
-        texture = 1.0 if calm else rng.random()
+        texture = rng.random()
         if texture < 0.2:
             image = image + self._noise(noise, self.side, 1 if rng.random() < 0.5 else 3) * rng.uniform(2, 12)
         elif texture < 0.4:
@@ -342,11 +333,10 @@ class Painter:
         x: float,
         y: float,
         tilt: float,
-        flip: float = 0.4,
     ) -> Array:
         thing, tint = what.number < len(things()), what.tint
         rgb, cover = what.sprite.place(
-            size, x, y, rng.gauss(0, tilt), thing and rng.random() < flip, self.side, tint if thing else None
+            size, x, y, rng.gauss(0, tilt), thing and rng.random() < 0.4, self.side, tint if thing else None
         )
         if not thing:
             rgb = np.broadcast_to(tint if tint is not None else np.zeros(3, np.float32), rgb.shape)
@@ -375,20 +365,6 @@ class Painter:
         image = self._put(image, rng, what, self.side * share, x, y, 0.12)
         size = "small" if share < 0.42 else "large" if share > 0.72 else "medium"
         return image, Scene(number, colour, 1, size, place, background=ground, tinted=what.tinted)
-
-    def _portrait(self, rng: Random, noise: torch.Generator) -> tuple[Array, Scene]:
-        number = rng.choice(self.drawn)
-        sprite = sprites()[number]
-        what = _What(number, sprite.colour, None, sprite)
-        if sprite.colour and rng.random() < 0.1:
-            colour = rng.choice([name for name in COLOUR_NAMES if name != sprite.colour])
-            what = _What(number, colour, self._colour(colour, rng), sprite, tinted=True)
-        image, ground = self._ground(rng, noise, {what.colour, sprite.colour}, calm=True)
-        share = rng.uniform(0.6, 0.9)
-        x, y = (self.side * (0.5 + rng.uniform(-0.5, 0.5) * (1 - share) / 2) for _ in "xy")
-        image = self._put(image, rng, what, self.side * share, x, y, 0.04, flip=0.0)
-        size = "large" if share > 0.72 else "medium"
-        return image, Scene(number, what.colour, 1, size, background=ground, tinted=what.tinted)
 
     def _several(self, rng: Random, noise: torch.Generator) -> tuple[Array, Scene]:
         what = self._concept(rng, 0.5)

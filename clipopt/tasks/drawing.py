@@ -68,7 +68,7 @@ class Drawing:
         self._eyes = {"score": scorers} | ({} if judge is None else {"judge": [judge]})
         self._chunk, self._look_chunk = min(CHUNK, plan.crops * len(items)), HELD_OUT_VIEWS
         self._starts = [0] * len(items)
-        self._samples: Images | None = None
+        self._rough: Images | None = None
         self.enter(0)
 
     def enter(self, stage: int, step: int = 0) -> None:
@@ -82,7 +82,7 @@ class Drawing:
             with torch.no_grad():
                 init = enlarge(self.image(), canvas, init)
         elif init is None:
-            init = self._samples
+            init = self._rough
         rng = [
             generator(item.seed, *([START, n] if n else [])) for item, n in zip(self.items, self._starts, strict=True)
         ]
@@ -176,8 +176,8 @@ class Drawing:
             MemoryError: there is no memory even for one view at a time.
         """
         if start == 0 and self.edit.init is None:
-            if self.plan.begin == "samples":
-                self._begin_at_samples()
+            if self.plan.begin != "noise":
+                self._begin_at_rough_pictures()
             elif self.plan.tries > 1:
                 self._choose_starts()
         for stage, (first, last) in enumerate(self.plan.spans()):
@@ -189,13 +189,13 @@ class Drawing:
                 done = step.index + 1
                 yield step, self.look(done) if done % self.look_every == 0 or done == self.plan.steps else {}
 
-    def _begin_at_samples(self) -> None:
-        """Begin at what the generator in the package makes of the words, the best of some samples."""
-        from clipopt.tasks.samples import best_samples
+    def _begin_at_rough_pictures(self) -> None:
+        """Begin at what the package draws of the words at once, the best of some tries."""
+        from clipopt.tasks.starts import best_starts
 
         with torch.no_grad():
             otherwise = self.image()
-        self._samples = best_samples(self.items, self.plan.tries, otherwise, self._score, self.device)
+        self._rough = best_starts(self.plan.begin, self.items, self.plan.tries, otherwise, self._score, self.device)
         self.enter(0)
 
     def _choose_starts(self) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clipopt.tasks.kinds import Cutouts, Param
+from clipopt.tasks.kinds import Begin, Cutouts, Param
 from clipopt.tasks.planner import Plan
 
 
@@ -54,7 +54,7 @@ class Evaluate:
     """As in `clipopt image`."""
     text_off: float | None = None
     """As in `clipopt image`."""
-    begin: Literal["noise", "samples"] | None = None
+    begin: Begin | None = None
     """As in `clipopt image`."""
     tries: int | None = None
     """As in `clipopt image`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from clipopt.tasks.checks import parse_size, require_memory, require_positive, resolve_device
 from clipopt.tasks.editing import Editing
 from clipopt.tasks.extras import Extras
-from clipopt.tasks.kinds import ANY_SIZE, GRIDS, VECTORS, Cutouts, Param
+from clipopt.tasks.kinds import ANY_SIZE, GRIDS, VECTORS, Begin, Cutouts, Param
 from clipopt.tasks.planner import Plan, expected_files, forecast, in_words, memory_needed, stages_of
 from clipopt.tasks.presets import SETTLED, check_guides, kind_of, settle
 from clipopt.tasks.prompts import parse_prompt, with_negatives
@@ -89,13 +89,15 @@ class Image:
     stages: int | None = None
     """Resolutions to go through, small ones first, each twice the one before; the last is --size. By default as many
     as let a large picture start at 512 pixels or below, so that its size costs time and memory in a few steps only."""
-    begin: Literal["noise", "samples"] | None = None
-    """What a picture begins as without --init: grey noise, or the best of --tries rough samples of the small generator
-    in the package, where it knows all words. By default samples with the embedded scorer, but not of tiles and of
-    what is transparent; else noise."""
+    begin: Begin | None = None
+    """What a picture begins as without --init: grey noise; the sketch that a small network in the package draws of the
+    words, or samples of the small generator there, which vary more and show less: of either the best of --tries, where
+    all words are known. By default a sketch with the embedded scorer, but not of tiles and of what is transparent;
+    else noise."""
     tries: int | None = None
     """Starts of each picture: of noise, the one that the scorer likes best after a fifth of the steps is drawn; of
-    samples, the best one. By default 4 with the embedded scorer, else 1; with --init there is one."""
+    sketches, each moved a little, and of samples, the best one. By default 4 with the embedded scorer, else 1; with
+    --init there is one."""
     low_first: float = Plan.low_first
     """Part of the run in which the resolutions of --param pyramid open one after another, coarse ones first; 0.5 is
     much, 0 lets all learn from the start."""

@@ -1,9 +1,10 @@
-"""What can be learned, and which views of it are shown, by the names of --param and --cutouts."""
+"""What can be learned, and which views of it are shown, and what it begins as, by the names of options."""
 
 from typing import Literal
 
 Param = Literal["pyramid", "pixels", "fourier", "palette", "siren", "prior", "strokes", "shapes"]
 Cutouts = Literal["crops", "overview"]
+Begin = Literal["noise", "samples", "sketch"]
 
 SUITS: dict[Param, tuple[int, float]] = {
     "pyramid": (120, 0.1), "pixels": (120, 0.1), "fourier": (120, 0.1), "palette": (120, 0.5),

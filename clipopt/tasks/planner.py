@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clipopt.tasks.checks import amount
-from clipopt.tasks.kinds import SUITS, VECTORS, Cutouts, Param
+from clipopt.tasks.kinds import SUITS, VECTORS, Begin, Cutouts, Param
 
 if TYPE_CHECKING:
     from clipopt.tasks.drawing import Drawing
@@ -49,7 +49,7 @@ class Plan:
         low_first: Part of the run in which the resolutions of a pyramid open one after another, coarse ones first.
         weights: How much each scorer counts; empty: all alike.
         starts: At which part of the run each scorer joins; empty: all from the beginning.
-        begin: What items begin as: "noise", or "samples" of the generator in the package.
+        begin: What items begin as: "noise", "samples" of the generator in the package, or what its "sketch"er draws.
         tries: Starts of each item; the one that the scorers like best after a fifth of the steps is drawn.
     """
 
@@ -70,13 +70,13 @@ class Plan:
     low_first: float | int = 0.0
     weights: tuple[float | int, ...] = ()
     starts: tuple[float | int, ...] = ()
-    begin: Literal["noise", "samples"] = "noise"
+    begin: Begin = "noise"
     tries: int = 1
 
     @property
     def tried(self) -> int:
         """Steps that each start takes before one is chosen; 0 where there is only one."""
-        return 0 if self.tries == 1 or self.begin == "samples" else max(1, self.steps // 5)
+        return 0 if self.tries == 1 or self.begin != "noise" else max(1, self.steps // 5)
 
     def size(self, stage: int) -> tuple[int, int]:
         """Height and width of the pictures in a stage."""

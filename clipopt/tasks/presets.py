@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from clipopt.tasks.checks import require_positive
-from clipopt.tasks.kinds import SUITS, Cutouts, Param
+from clipopt.tasks.kinds import SUITS, Begin, Cutouts, Param
 
 Kind = Literal["robust", "plain"]
 
@@ -35,11 +35,11 @@ class Preset:
     smooth: float = 0.5
     cutouts: Cutouts = "crops"
     text_off: float = 0.0
-    begin: Literal["noise", "samples"] = "noise"
+    begin: Begin = "noise"
     tries: int = 1
 
 
-SMALL: dict[Kind, Preset] = {"robust": Preset("pyramid", 6, begin="samples", tries=4), "plain": Preset("fourier", 8)}
+SMALL: dict[Kind, Preset] = {"robust": Preset("pyramid", 6, begin="sketch", tries=4), "plain": Preset("fourier", 8)}
 """For the scorers in the package and those of `clipopt train`: measured."""
 REAL: dict[Kind, Preset] = {
     "robust": Preset("pixels", 32),

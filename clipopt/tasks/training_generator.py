@@ -17,7 +17,8 @@ from clipopt.tasks.train_generator import TrainGenerator
 
 def prepare(task: TrainGenerator) -> Callable[[], None]:
     """Check everything, write nothing, and return the training."""
-    from clipopt.embedded.generator_training import Recipe, world_of
+    from clipopt.embedded import generator
+    from clipopt.embedded.generator_training import Recipe
     from clipopt.embedded.painters import sprites
     from clipopt.embedded.pictures import require
 
@@ -26,7 +27,7 @@ def prepare(task: TrainGenerator) -> Callable[[], None]:
     scorer, eye = (trainings.tower(str(settings[name]), task.device) for name in ("scorer", "eye"))
     begin = _begin(settings["begin"])
     if task.pictures is not None:
-        require(task.pictures, scorer.towers.config.vocabulary, **world_of(Recipe()))
+        require(task.pictures, scorer.towers.config.vocabulary, seed=Recipe().world, side=generator.SIDE)
     sprites()
     return lambda: _train(task, settings, scorer, eye, begin)
 

@@ -18,8 +18,9 @@ from clipopt.tasks.train import Train
 from clipopt.tasks.train_describer import TrainDescriber
 from clipopt.tasks.train_generator import TrainGenerator
 from clipopt.tasks.train_motion import TrainMotion
+from clipopt.tasks.train_sketcher import TrainSketcher
 
-Task = Train | TrainDescriber | TrainGenerator | TrainMotion
+Task = Train | TrainDescriber | TrainGenerator | TrainMotion | TrainSketcher
 
 
 @runtime_checkable

@@ -67,30 +67,16 @@ def test_a_ground_of_two_shades_of_one_colour_has_its_name(plain_world):
     named, free = 0, 0
     for number in range(600):
         rng = Random(f"2/{number}")
-        image, name = painter._ground(rng, generator(2, number), set(), calm=True)
-        found = {COLOUR_NAMES[n] for n in np.unique(nearest_colour(image))}
-        chosen = Random(f"2/{number}").random() >= 0.12
-        named += not chosen and name != ""
-        free += not chosen
-        if not chosen:
-            assert (found == {name}) == (name != ""), (number, name, found)
+        image, name = painter._ground(rng, generator(2, number), set())
+        shares = (
+            np.bincount(nearest_colour(image.clip(0, 255)).ravel(), minlength=len(COLOUR_NAMES)) / image[..., 0].size
+        )
+        if Random(f"2/{number}").random() >= 0.12:  # its colour was chosen by name
+            continue
+        free += 1
+        named += name != ""
+        assert shares[COLOUR_NAMES.index(name)] > 0.7 if name else (shares > 0).sum() > 1, (number, name)
     assert 0 < named < free / 2
-
-
-def test_portraits_show_one_thing_in_the_middle_of_a_calm_ground(plain_world):
-    painter, tinted, calm = Painter(6, portraits=1.0), 0, 0
-    for number in range(60):
-        image, scene = painter.paint(number)
-        assert (scene.count, scene.other, scene.place) == (1, None, None)
-        assert scene.concept < len(things())
-        assert scene.size != "small"
-        tinted += scene.tinted
-        calm += bool(np.abs(np.diff(image[0].astype(np.float32), axis=0)).max() <= 12)
-    assert calm >= 54  # a thing is at most 0.9 of the picture, so the rim is ground but for a tip that is turned there
-    assert 0 < tinted < 20
-    mixed = [Painter(6, portraits=0.5).paint(n)[1] for n in range(80)]
-    assert any(s.concept >= len(things()) for s in mixed)
-    assert any(s.other is not None for s in mixed)
 
 
 def test_named_colours_are_their_own_nearest():

@@ -77,7 +77,7 @@ def test_the_judge_reads_what_the_scorer_drew():
     chosen = evenly(prompts(), 10)
     scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
     items = [Item({p.text: 1.0}, 0, p.text) for p in chosen]
-    drawing = Drawing(Plan(128, 128, steps=24, crops=4, begin="samples", tries=2), items, scorer)
+    drawing = Drawing(Plan(128, 128, steps=24, crops=4, begin="sketch", tries=2), items, scorer)
     for _ in drawing.draw():
         pass
     right = [r.right for r in read(judge, drawing.best.images, chosen)]

@@ -51,7 +51,7 @@ def test_a_person_knows_better():
 
 def test_with_the_scorer_in_the_package_pictures_begin_at_a_sample_of_the_small_generator():
     for param in ("palette", "strokes", "prior"):
-        assert settle("embedded", "auto", {"param": param})["begin"] == "samples"
+        assert settle("embedded", "auto", {"param": param})["begin"] == "sketch"
     assert settle("embedded", "auto", {"param": "strokes", "begin": "noise"})["begin"] == "noise"
     assert settle("./clip", "auto", {"param": "pixels"})["begin"] == "noise"
 

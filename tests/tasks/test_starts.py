@@ -1,4 +1,4 @@
-"""Pictures that begin as samples of the generator in the package."""
+"""Pictures that begin as samples of the generator in the package, or as what its sketcher draws."""
 
 import copy
 import json
@@ -11,9 +11,9 @@ from clipopt.cli import main
 from clipopt.scorers import load_scorer
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.edits import Edit
-from clipopt.tasks.kinds import Param
+from clipopt.tasks.kinds import Begin, Param
 from clipopt.tasks.planner import Plan
-from clipopt.tasks.samples import best_samples
+from clipopt.tasks.starts import best_starts
 
 CIRCLE, UNKNOWN = Item({"a red circle on a green background": 1.0}, 5, ""), Item({"a zeppelin": 1.0}, 6, "")
 CPU = torch.device("cpu")
@@ -27,27 +27,29 @@ def green(images: torch.Tensor) -> torch.Tensor:
     return images[:, 1].mean((1, 2)) - images[:, 2].mean((1, 2))
 
 
-def test_words_become_rough_pictures_and_unknown_ones_stay():
-    made = best_samples([CIRCLE, UNKNOWN], 1, grey(2), green, CPU)
+@pytest.mark.parametrize("begin", ["samples", "sketch"])
+def test_words_become_rough_pictures_and_unknown_ones_stay(begin: Begin):
+    made = best_starts(begin, [CIRCLE, UNKNOWN], 1, grey(2), green, CPU)
     assert made.shape == (2, 3, 40, 64)
     assert float(made[0, 1].mean() - made[0, 2].mean()) > 0.1  # green for the most part
     assert torch.equal(made[1], grey(1)[0])
     assert torch.equal(made[0, :, :, 0], made[0, :, :, 12])  # the square's border goes on to the sides
 
 
-def test_the_best_is_taken_and_no_neighbour_matters():
-    alone = best_samples([CIRCLE], 1, grey(1), green, CPU)
-    three = best_samples([UNKNOWN, CIRCLE], 3, grey(2), green, CPU)
+@pytest.mark.parametrize("begin", ["samples", "sketch"])
+def test_the_best_is_taken_and_no_neighbour_matters(begin: Begin):
+    alone = best_starts(begin, [CIRCLE], 1, grey(1), green, CPU)
+    three = best_starts(begin, [UNKNOWN, CIRCLE], 3, grey(2), green, CPU)
     assert green(three)[1] >= green(alone)[0]
-    assert torch.equal(best_samples([CIRCLE], 3, grey(1), green, CPU)[0], three[1])
-    other = best_samples([Item(CIRCLE.prompt, 9, "")], 1, grey(1), green, CPU)
+    assert torch.equal(best_starts(begin, [CIRCLE], 3, grey(1), green, CPU)[0], three[1])
+    other = best_starts(begin, [Item(CIRCLE.prompt, 9, "")], 1, grey(1), green, CPU)
     assert not torch.equal(other, alone)
 
 
 @pytest.mark.parametrize("param", ["pyramid", "palette", "siren", "prior", "strokes", "shapes"])
 def test_a_drawing_begins_there_unless_it_is_given_a_picture(param: Param):
     scorer = load_scorer("embedded")
-    plan = Plan(40, 40, param=param, steps=2, crops=2, lr=0.02, begin="samples", tries=1)
+    plan = Plan(40, 40, param=param, steps=2, crops=2, lr=0.02, begin="sketch", tries=1)
     made = Drawing(plan, [CIRCLE], scorer)
     assert abs(green(made.pictures())) < 0.1
     next(made.draw())
@@ -68,7 +70,25 @@ def test_a_drawing_begins_there_unless_it_is_given_a_picture(param: Param):
 def test_on_the_command_line(here: Path):
     quick = ["--size", "48", "--crops", "2", "--judge", "none", "--quiet", "--steps", "6"]
     assert main(["image", "a red circle", *quick, "--out", "whole"]) == 0
-    assert json.loads((here / "whole" / "config.json").read_text())["config"]["begin"] == "samples"
-    assert main(["image", "a red circle", *quick, "--begin", "noise", "--out", "noise"]) == 0
-    same = (here / "whole" / "result.png").read_bytes() == (here / "noise" / "result.png").read_bytes()
-    assert not same
+    assert json.loads((here / "whole" / "config.json").read_text())["config"]["begin"] == "sketch"
+    for begin in ("noise", "samples"):
+        assert main(["image", "a red circle", *quick, "--begin", begin, "--out", begin]) == 0
+    assert len({(here / name / "result.png").read_bytes() for name in ("whole", "noise", "samples")}) == 3
+
+
+def test_a_sketch_has_what_the_words_say_where_they_say_it():
+    items = [
+        Item({text: 1.0}, 0, "")
+        for text in ("a red circle left of a blue square", "a green star on a black background")
+    ]
+    pair, star = best_starts("sketch", items, 1, grey(2, 96, 96), green, CPU)
+    left, right = pair[:, 30:66, 12:36].mean((1, 2)), pair[:, 30:66, 60:84].mean((1, 2))
+    assert left[0] > right[0] + 0.3
+    assert right[2] > left[2] + 0.3
+    assert star[:, :8, :8].mean() < 0.2
+    assert star[1, 40:56, 40:56].mean() > star[0, 40:56, 40:56].mean() + 0.2
+
+
+def test_seeds_and_tries_move_a_sketch():
+    one, other = (best_starts("sketch", [Item(CIRCLE.prompt, seed, "")], 1, grey(1), green, CPU) for seed in (1, 2))
+    assert 0.001 < float((one - other).abs().mean()) < 0.2

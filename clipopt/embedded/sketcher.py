@@ -1,0 +1,121 @@
+"""The embedded sketcher: a small transformer that lays out what a prompt of the embedded world says, in one step.
+
+It reads the words and answers with the latents of the embedded generator's coder, place by place. A drawing begins at
+what the coder makes of them: a rough picture of the right thing where nothing better is known than the words.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clipopt.scorers.tower import PAD, UNKNOWN, words
+
+_PATCH = 2  # latents of a place: so many in height and width
+
+
+@dataclass(frozen=True)
+class SketcherConfig:
+    """What a sketcher looks like; stored with its weights.
+
+    Attributes:
+        vocabulary: The words that it knows.
+        channels: Of the latents.
+        side: Their height and width.
+        width: Of its layers.
+        layers: How many.
+        heads: Of their attention.
+        context: Longest prompt in words.
+    """
+
+    vocabulary: tuple[str, ...]
+    channels: int = 8
+    side: int = 12
+    width: int = 192
+    layers: int = 4
+    heads: int = 6
+    context: int = 24
+
+
+class Sketcher(nn.Module):
+    """Transformer over the words of a prompt and the places of a picture, which all attend to each other."""
+
+    def __init__(self, config: SketcherConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, places = config.width, (config.side // _PATCH) ** 2
+        self.embedding = nn.Embedding(len(config.vocabulary) + 2, width)
+        self.positional_words = nn.Parameter(0.02 * torch.randn(config.context, width))
+        self.positional_places = nn.Parameter(0.5 * torch.randn(places, width))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, config.heads, 3 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, config.channels * _PATCH**2)
+        nn.init.normal_(self.embedding.weight, std=0.5)
+        self._index = {word: n + 2 for n, word in enumerate(config.vocabulary)}
+
+    def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "n t"]:
+        """Numbers of the words, padded to the longest text; what is too long is cut."""
+        rows = [[self._index.get(word, UNKNOWN) for word in words(text)][: self.config.context] for text in texts]
+        longest = max(map(len, rows), default=0)
+        return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows], dtype=torch.long)
+
+    def knows(self, text: str) -> bool:
+        """Whether `text` says something, in words that it knows."""
+        return bool(words(text)) and all(word in self._index for word in words(text))
+
+    def forward(self, ids: Int[Tensor, "n t"]) -> Float[Tensor, "n c h w"]:
+        """Latents of unit variance."""
+        told = self.embedding(ids) + self.positional_words[: ids.shape[1]]
+        x = torch.cat([self.positional_places.expand(len(ids), -1, -1), told], 1)
+        places = len(self.positional_places)
+        padded = F.pad(ids == PAD, (places, 0), value=False)
+        for layer in self.layers:
+            x = layer(x, src_key_padding_mask=padded)
+        made = self.out(self.norm(x[:, :places])).mT.unflatten(2, (self.config.side // _PATCH, -1))
+        return F.pixel_shuffle(made, _PATCH)
+
+
+def save_sketcher(sketcher: Sketcher, path: Path, facts: dict[str, str]) -> None:
+    """Write weights in float16 and architecture to one safetensors file."""
+    from safetensors.torch import save_file
+
+    tensors = {k: v.detach().bfloat16().half().cpu().contiguous() for k, v in sketcher.state_dict().items()}
+    save_file(tensors, path, metadata={"clipopt_sketcher": json.dumps(asdict(sketcher.config)), **facts})
+
+
+def load_sketcher(path: Path | None = None) -> Sketcher:
+    """Read a sketcher that `clipopt train sketcher` wrote; by default the one in the package.
+
+    Raises:
+        ValueError: the file is missing or holds no sketcher.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path is None:
+        with as_file(files("clipopt.embedded") / "weights" / "sketcher.safetensors") as shipped:
+            return load_sketcher(shipped)
+    if not path.is_file():
+        raise ValueError(f"no such sketcher: {path} (expected a .safetensors that `clipopt train sketcher` wrote)")
+    try:
+        with safe_open(path, "pt") as file:
+            told = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no readable safetensors file ({error}); train or copy it again") from error
+    if "clipopt_sketcher" not in told:
+        raise ValueError(f"{path} holds no sketcher; expected a file that `clipopt train sketcher` wrote")
+    fields = json.loads(told["clipopt_sketcher"])
+    sketcher = Sketcher(SketcherConfig(**{**fields, "vocabulary": tuple(fields["vocabulary"])}))
+    sketcher.load_state_dict(tensors)
+    return sketcher.eval().requires_grad_(False)
