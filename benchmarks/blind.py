@@ -1,6 +1,6 @@
 """Pictures for a blind check: things at random, drawn with the default settings, numbered and without their names.
 
-    python benchmarks/blind.py --out blind [--count 40] [--seed 0]
+    python benchmarks/blind.py --out blind [--count 40] [--seed 0] [--begin sketch|samples|noise]
 
 Writes blind/01.png ... and, beside the folder, blind.key.json with what they were made for. Whoever names them sees the
 folder alone, and no list to choose from.
@@ -11,12 +11,14 @@ import json
 import sys
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 from clipopt import files
 from clipopt.embedded.captions import Scene, caption
 from clipopt.embedded.concepts import concepts, learnt, things
 from clipopt.scorers import load_scorer
 from clipopt.tasks.drawing import Drawing, Item
+from clipopt.tasks.kinds import Begin
 from clipopt.tasks.planner import Plan
 from clipopt.tasks.presets import SETTLED, settle
 
@@ -27,12 +29,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--begin", choices=get_args(Begin), help="as in clipopt image")
+    parser.add_argument("--steps", type=int, help="as in clipopt image; 1 all but keeps what a picture begins as")
     options = parser.parse_args()
     known = [number for number in learnt() if number < len(things())]
     chosen = Random(options.seed).sample(known, options.count)
     prompts = [caption(Scene(number)) for number in chosen]
     scorer = load_scorer("embedded")
-    plan = Plan(256, 256, seed=options.seed, **settle("embedded", "auto", dict.fromkeys(SETTLED)))
+    given = {"begin": options.begin, "steps": options.steps}
+    plan = Plan(256, 256, seed=options.seed, **settle("embedded", "auto", dict.fromkeys(SETTLED) | given))
     for start in range(0, options.count, 20):
         some = range(options.count)[start : start + 20]
         drawing = Drawing(plan, [Item({prompts[n]: 1.0}, options.seed, prompts[n]) for n in some], scorer)

@@ -29,14 +29,18 @@ class Recipe:
 
 
 class DescriberTrainer(Trainer):
-    """Trains a describer on what `scorer` sees of painted pictures, from nothing or from the weights of `begin`."""
+    """Trains a describer on what `scorer` sees of painted pictures, from nothing or from the weights of `begin`.
+
+    What is known already is not to be forgotten: from weights the rates are a quarter, and fall all the way.
+    """
 
     def __init__(
         self, recipe: Recipe, pictures: Pictures, scorer: TowerScorer, *,
         begin: Describer | None = None, device: str = "cpu", amp: bool = True,
     ) -> None:  # fmt: skip
         made = seeded(recipe.seed, lambda: new_describer(scorer) if begin is None else grown(begin, scorer))
-        super().__init__(recipe.stage, recipe.seed, made, device=device, amp=amp)
+        stage = recipe.stage if begin is None else replace(recipe.stage, lr=recipe.stage.lr / 4, falling=1.0)
+        super().__init__(stage, recipe.seed, made, device=device, amp=amp)
         self.pictures, self.scorer = pictures, scorer
 
     def mixes(self, name: str) -> bool:

@@ -67,7 +67,7 @@ def _paint_chunk(seed: int, chunk: int, count: int, folder: Path, side: int) -> 
         path.with_suffix(".part").replace(path)
 
 
-def require(folder: Path, words: Sequence[str], **world: int) -> str:
+def require(folder: Path, words: Sequence[str], **world: int | str) -> str:
     """What world.json in `folder` has to say of pictures whose captions are numbered by these words.
 
     Raises:
@@ -80,7 +80,7 @@ def require(folder: Path, words: Sequence[str], **world: int) -> str:
         "words": sha256("\n".join(words).encode()).hexdigest()[:12],
     }
     path = folder / "world.json"
-    if any(folder.glob("*-images.npy")) and (not path.is_file() or json.loads(path.read_text("utf-8")) != told):
+    if any(folder.glob("[0-9]*-*.npy")) and (not path.is_file() or json.loads(path.read_text("utf-8")) != told):
         raise ValueError(
             f"{folder} holds pictures of another world or of an earlier version: expected {path} to say "
             f"{json.dumps(told)}; delete the folder, or name another with --pictures"
@@ -88,7 +88,7 @@ def require(folder: Path, words: Sequence[str], **world: int) -> str:
     return json.dumps(told) + "\n"
 
 
-def claim(folder: Path, words: Sequence[str], **world: int) -> None:
+def claim(folder: Path, words: Sequence[str], **world: int | str) -> None:
     """Make `folder` one for such pictures, as `require` says and with its error."""
     told = require(folder, words, **world)
     folder.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ _WORDINGS = 4  # of every picture
 class Recipe:
     """All settings of one training."""
 
-    stage: Stage = field(default_factory=lambda: Stage("sketcher", 3000, 96, 1e-3, 20.0, falling=0.5))
+    stage: Stage = field(default_factory=lambda: Stage("sketcher", 2400, 96, 1e-3, 20.0, falling=0.5))
     seed: int = 6
     world: int = 6
     pictures: int = 16_000
@@ -38,9 +38,14 @@ class Recipe:
         return replace(self, stage=stage, pictures=max(64, round(self.pictures * factor)))
 
 
-def world_of(recipe: Recipe) -> dict[str, int]:
-    """What tells a folder of painted pictures from another, see `clipopt.embedded.pictures.claim`."""
-    return {"sketches": recipe.world, "side": SIDE}
+def world_of(recipe: Recipe, coder: str) -> dict[str, int | str]:
+    """What tells a folder of encoded sketches from another, see `clipopt.embedded.pictures.claim`.
+
+    Args:
+        recipe: Of the training.
+        coder: The fingerprint of whose latents they are.
+    """
+    return {"sketches": recipe.world, "side": SIDE, "coder": coder}
 
 
 def wording(said: Scene, rng: Random) -> str:
@@ -48,15 +53,15 @@ def wording(said: Scene, rng: Random) -> str:
     return caption(said, None if said.other is not None and said.relation is None else rng)
 
 
-def paint(recipe: Recipe, coder: Any, folder: Path, *, device: str = "cpu") -> Iterator[int]:
+def paint(recipe: Recipe, coder: Any, folder: Path, *, name: str = "", device: str = "cpu") -> Iterator[int]:
     """Sketch captions, encode them by `coder`, an AutoencoderKL, into `folder`; yields how many stand there.
 
-    What an earlier call finished is kept.
+    `name` is the coder's fingerprint. What an earlier call finished is kept.
 
     Raises:
         ValueError: the folder holds pictures of another world, see `claim`.
     """
-    claim(folder, vocabulary(), **world_of(recipe))
+    claim(folder, vocabulary(), **world_of(recipe, name))
     reader = Sketcher(SketcherConfig(vocabulary(), width=8, heads=1, layers=0))
     for start in range(0, recipe.pictures, CHUNK):
         count = min(CHUNK, recipe.pictures - start)

@@ -10,7 +10,7 @@ from clipopt.embedded import painters
 from clipopt.embedded.captions import Scene
 from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, concepts, things
 from clipopt.embedded.painters import Array
-from clipopt.embedded.solids import FACING
+from clipopt.embedded.solids import FACING, solid_sprites
 
 _SIZES = {None: 0.74, "medium": 0.6, "small": 0.36, "large": 0.94}
 _SPOTS = {  # where several of one kind stand, in canvases from the middle, and how large they are
@@ -62,8 +62,8 @@ def _put(image: Array, number: int, colour: str | None, share: float, u: float, 
     if number >= len(things()):
         _, cover = sprite.place(size, x, y, 0.0, False, side, None)
         rgb = np.array(COLOURS[colour or _SHAPE], np.float32)
-    elif colour and colour != sprite.colour and not sprite.colour and number in painters.solid_sprites().numbers:
-        sprite = painters.Sprite(painters.solid_sprites().picture(number, FACING, COLOURS[colour]), own_colour=False)
+    elif colour and colour != sprite.colour and not sprite.colour and number in solid_sprites().numbers:
+        sprite = painters.Sprite(solid_sprites().picture(number, FACING, COLOURS[colour]), own_colour=False)
         rgb, cover = sprite.place(size, x, y, 0.0, False, side, None)
     else:
         tint = np.array(COLOURS[colour], np.float32) if colour and colour != sprite.colour else None
@@ -83,7 +83,7 @@ def said_at_random(rng: Random, drawn: Sequence[int] | None = None) -> Scene:
             return len(things()) + rng.randrange(len(SHAPES)), rng.choice(COLOUR_NAMES) if rng.random() < 0.9 else None
         number = rng.choice(every)
         own = painters.sprites()[number].colour
-        if rng.random() < tinted and (own or number in painters.solid_sprites().numbers):
+        if rng.random() < tinted and (own or number in solid_sprites().numbers):
             return number, rng.choice(COLOUR_NAMES)
         return number, own if own and rng.random() < 0.2 else None
 

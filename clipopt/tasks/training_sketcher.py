@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipopt import files
+from clipopt.diffusion.load import fingerprint
 from clipopt.embedded.sketcher import Sketcher, load_sketcher, save_sketcher
 from clipopt.tasks import trainings
 from clipopt.tasks.checks import resolve_device
@@ -23,34 +24,36 @@ def prepare(task: TrainSketcher) -> Callable[[], None]:
 
     resolve_device(task.device)
     settings = trainings.settle(task, "generator", "begin", device=task.device)
-    coder, scale = _coder(settings["generator"], task.device)
+    coder = _coder(settings["generator"], task.device)
     spec = settings["begin"]
     begin = None if spec is None else load_sketcher(None if spec == "embedded" else Path(spec))
     if begin is not None and begin.config.vocabulary != vocabulary():
         raise ValueError(f"--begin {spec} has other words than the world has now; train one from nothing")
     if task.pictures is not None:
-        require(task.pictures, vocabulary(), **world_of(Recipe()))
+        require(task.pictures, vocabulary(), **world_of(Recipe(), fingerprint(settings["generator"])))
     sprites()
-    return lambda: _train(task, settings, coder, scale, begin)
+    return lambda: _train(task, settings, coder, begin)
 
 
-def _train(task: TrainSketcher, settings: dict[str, Any], coder: Any, scale: float, begin: Sketcher | None) -> None:
+def _train(task: TrainSketcher, settings: dict[str, Any], coder: Any, begin: Sketcher | None) -> None:
     from tqdm import tqdm
 
     from clipopt.embedded.sketcher_training import Recipe, SketcherTrainer, paint
 
     recipe = trainings.fit(Recipe(), settings)
+    name, scale = fingerprint(settings["generator"]), float(coder.config.scaling_factor)
     out, began = trainings.folder(task, settings, "checkpoint.pt"), time.perf_counter()
     pictures = task.pictures or out / "pictures"
     with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
-        for done in paint(recipe, coder, pictures, device=task.device):
+        for done in paint(recipe, coder, pictures, name=name, device=task.device):
             bar.update(done - bar.n)
     amp = settings["precision"] == "bfloat16"
     trainer = SketcherTrainer(recipe, pictures, scale, begin=begin, device=task.device, amp=amp)
     trainings.run(task, trainer, recipe.stage.batches, out / "checkpoint.pt", device=task.device)
     path = out / "sketcher.safetensors"
+    facts = {"seed": str(recipe.seed), "world": str(recipe.world), "coder": name}
     with files.atomic(path) as temporary:
-        save_sketcher(trainer.average, temporary, {"seed": str(recipe.seed), "world": str(recipe.world)})
+        save_sketcher(trainer.average, temporary, facts)
     if task.pictures is None:
         shutil.rmtree(pictures)
     trainings.finish(
@@ -60,11 +63,10 @@ def _train(task: TrainSketcher, settings: dict[str, Any], coder: Any, scale: flo
     )  # fmt: skip
 
 
-def _coder(spec: str, device: str) -> tuple[Any, float]:
-    """The coder of an embedded generator, and what its latents are multiplied by."""
+def _coder(spec: str, device: str) -> Any:
+    """The coder of an embedded generator."""
     from clipopt.diffusion.load import facts_of, load_pipeline
 
     if not facts_of(spec).get("embedded"):
         raise ValueError(f"--generator takes embedded or a generator/ of `clipopt train generator`, got {spec}")
-    coder = load_pipeline(spec).vae.to(device)
-    return coder, float(coder.config.scaling_factor)
+    return load_pipeline(spec).vae.to(device)

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 from PIL import Image
 
-from clipopt.embedded import painters
+from clipopt.embedded import painters, sketching
 from clipopt.embedded.concepts import COLOURS, SHAPES, concepts, things
 
 
@@ -33,5 +33,6 @@ class NoSolids:
 @pytest.fixture
 def plain_world(monkeypatch):
     monkeypatch.setattr(painters, "solid_sprites", NoSolids)
+    monkeypatch.setattr(sketching, "solid_sprites", NoSolids)
     monkeypatch.setattr(painters, "sprites", sprites)
     return sprites()

@@ -3,17 +3,21 @@
 import json
 import os
 import signal
+from importlib.resources import as_file, files
 from random import Random
 
 import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from clipopt.cli import main
+from clipopt.diffusion import load_pipeline
+from clipopt.diffusion.load import fingerprint
 from clipopt.embedded import sketcher_training
-from clipopt.embedded.captions import PLACES, Scene, caption
+from clipopt.embedded.captions import PLACES, Scene, caption, vocabulary
 from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, concepts, things
 from clipopt.embedded.generator import new_coder
 from clipopt.embedded.painters import nearest_colour
@@ -21,6 +25,7 @@ from clipopt.embedded.sketcher import Sketcher, SketcherConfig, load_sketcher, s
 from clipopt.embedded.sketcher_training import Recipe, SketcherTrainer, paint, wording
 from clipopt.embedded.sketching import said_at_random, sketch
 from clipopt.embedded.stages import Stage
+from clipopt.scorers import load_scorer
 from clipopt.tasks import training_sketcher
 from clipopt.types import generator
 
@@ -85,9 +90,19 @@ def coder() -> AutoencoderKL:
         return new_coder(channels=(8, 8, 8, 8))
 
 
-def test_it_learns_to_tell_pictures_by_their_words(plain_world, coder, tmp_path):
+@pytest.fixture
+def small(monkeypatch):
+    """Sketchers of two thin layers."""
+    monkeypatch.setattr(
+        sketcher_training,
+        "SketcherConfig",
+        lambda words, **rest: SketcherConfig(words, **{"width": 48, "layers": 2, "heads": 4, "whole": 64, **rest}),
+    )
+
+
+def test_it_learns_to_tell_pictures_by_their_words(plain_world, coder, small, tmp_path):
     list(paint(SMALL, coder, tmp_path / "painted"))
-    recipe = Recipe(Stage("sketcher", 70, 6, 3e-3, 12.0), pictures=6)
+    recipe = Recipe(Stage("sketcher", 150, 6, 1e-2, 6.0), pictures=6)
     trainer = SketcherTrainer(recipe, tmp_path / "painted", 1 / 0.3, amp=False)
     scale = 1 / float(trainer.latents.std())
     trainer.latents *= scale
@@ -102,9 +117,9 @@ def test_it_learns_to_tell_pictures_by_their_words(plain_world, coder, tmp_path)
     assert torch.allclose(alone, made[:1], atol=1e-4)  # padding says nothing
 
 
-def test_trained_killed_and_resumed_it_is_the_same(plain_world, coder, tmp_path, monkeypatch, capsys):
+def test_trained_killed_and_resumed_it_is_the_same(plain_world, coder, small, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sketcher_training, "Recipe", lambda: SMALL)
-    monkeypatch.setattr(training_sketcher, "_coder", lambda spec, device: (coder, 3.0))
+    monkeypatch.setattr(training_sketcher, "_coder", lambda spec, device: coder)
     monkeypatch.chdir(tmp_path)
     common = ["train", "sketcher", "--precision", "float32", "--pictures", "painted"]
     assert main([*common, "--out", "whole", "--json"]) == 0
@@ -173,3 +188,18 @@ def test_it_knows_its_words_and_reads_them_in_any_company():
         assert torch.allclose(both[:1], sketcher(sketcher.tokenize(["a cat"])), atol=1e-5)
     assert both.shape == (2, 8, 12, 12)
     assert not torch.allclose(both[0], both[1])
+
+
+def test_the_sketcher_in_the_package_goes_with_its_coder_and_draws_things_apart():
+    with as_file(files("clipopt.embedded") / "weights" / "sketcher.safetensors") as path:
+        with safe_open(path, "pt") as file:
+            assert file.metadata()["coder"] == fingerprint("embedded")
+        assert path.stat().st_size < 5e6
+    sketcher, coder = load_sketcher(), load_pipeline("embedded").vae
+    assert sketcher.config.vocabulary == vocabulary()
+    texts = ["a tree", "an apple", "a house", "a fish", "a castle", "a mushroom", "a key", "a penguin"]
+    with torch.no_grad():
+        made = coder.decode(sketcher(sketcher.tokenize(texts)) / coder.config.scaling_factor).sample / 2 + 0.5
+    scorer = load_scorer("embedded-judge")
+    seen = scorer.encode_image(made.clamp(0, 1)) @ scorer.encode_text(texts).T
+    assert seen.argmax(1).tolist() == list(range(len(texts)))

@@ -112,7 +112,7 @@ def test_bad_input_is_refused_in_one_line(here, capsys, options, said):
 def test_pictures_of_another_world_are_refused_before_anything_is_written(here, capsys):
     (here / "old").mkdir()
     (here / "old" / "0000-images.npy").write_bytes(b"")
-    for which in ("scorer", "generator", "describer"):
+    for which in ("scorer", "generator", "describer", "sketcher"):
         assert main(["train", which, "--pictures", "old", "--out", "run"]) == 2
         assert "delete the folder" in capsys.readouterr().err
     assert [path.name for path in here.iterdir()] == ["old"]
