@@ -14,7 +14,7 @@ class TrainSketcher:
     then trains a small transformer that answers their words with the latents that the coder of a generator gives the
     pictures. The folder that the last line names holds sketcher.safetensors.
 
-    The shipped settings take about an hour of one CPU core, less where bfloat16 is fast.
+    The shipped settings take about 40 minutes of one CPU core, less where bfloat16 is fast.
     To try the machinery first: clipopt train sketcher --share 0.01
     """
 
