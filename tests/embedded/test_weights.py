@@ -27,7 +27,8 @@ def test_the_package_is_small():
     """All of it as an archive packs it, which is what a user downloads."""
     package = files("clipopt")
     names = {p.name for p in package.joinpath("embedded/weights").iterdir() if p.name.endswith(".safetensors")}
-    assert names == {f"{n}.safetensors" for n in ("scorer", "judge", "plain", "motion", "motion-judge", "describer")}
+    models = ("scorer", "judge", "plain", "motion", "motion-judge", "describer", "sketcher")
+    assert names == {f"{model}.safetensors" for model in models}
     with as_file(package) as folder:
         packed = sum(
             len(zlib.compress(path.read_bytes(), 6))
