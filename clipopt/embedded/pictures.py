@@ -26,6 +26,7 @@ SIDE = 64
 """Height and width of a picture in pixels."""
 _CAPTIONS, _FALSE = 2, 4  # wordings kept of every picture, and false neighbours of each
 _CONTEXT = 24
+_REVISION = 2  # of the world: since 2, a ground of two shades of one colour has its name
 
 
 def _numbers(text: str, index: dict[str, int]) -> list[int]:
@@ -75,6 +76,7 @@ def require(folder: Path, words: Sequence[str], **world: int | str) -> str:
     """
     told = {
         **world,
+        "revision": _REVISION,
         "captions": _CAPTIONS,
         "false": _FALSE,
         "words": sha256("\n".join(words).encode()).hexdigest()[:12],

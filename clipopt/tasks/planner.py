@@ -49,7 +49,7 @@ class Plan:
         low_first: Part of the run in which the resolutions of a pyramid open one after another, coarse ones first.
         weights: How much each scorer counts; empty: all alike.
         starts: At which part of the run each scorer joins; empty: all from the beginning.
-        begin: What items begin as: "noise", "samples" of the generator in the package, or what its "sketch"er draws.
+        begin: What items begin as: "noise", "samples" of the generator in the package, or a "sketch" by its sketcher.
         tries: Starts of each item; the one that the scorers like best after a fifth of the steps is drawn.
     """
 
