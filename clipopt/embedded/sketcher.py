@@ -48,8 +48,8 @@ class SketcherConfig:
 class Sketcher(nn.Module):
     """Transformer over the words of a prompt and the places of a picture, which all attend to each other.
 
-    One more place stands for the whole: what it has read becomes a picture at once. That learns the look of a thing in
-    a tenth of the time; where things stand, and how many, is for the places.
+    One more place stands for the whole: what it has read becomes a picture at once, which learns the look of a thing
+    sooner than places by themselves do. Where things stand, and how many, is for the places.
     """
 
     def __init__(self, config: SketcherConfig) -> None:
