@@ -1,6 +1,5 @@
 """Sketches of captions: what they say, painted plainly, with nothing left to chance."""
 
-from collections.abc import Sequence
 from random import Random
 
 import numpy as np
@@ -71,17 +70,16 @@ def _put(image: Array, number: int, colour: str | None, share: float, u: float, 
     return image * (1 - cover) + rgb * cover
 
 
-def said_at_random(rng: Random, drawn: Sequence[int] | None = None) -> Scene:
-    """What a caption may say: a third of the time the name of a thing alone. Things are of `drawn`, by default all.
+def said_at_random(rng: Random) -> Scene:
+    """What a caption may say: a third of the time the name of a thing alone.
 
     Only what can be painted is said: a thing of many colours is asked for in one colour only where it is a solid.
     """
-    every = range(len(things())) if drawn is None else drawn
 
     def what(shapes: float, tinted: float) -> tuple[int, str | None]:
         if rng.random() < shapes:
             return len(things()) + rng.randrange(len(SHAPES)), rng.choice(COLOUR_NAMES) if rng.random() < 0.9 else None
-        number = rng.choice(every)
+        number = rng.randrange(len(things()))
         own = painters.sprites()[number].colour
         if rng.random() < tinted and (own or number in solid_sprites().numbers):
             return number, rng.choice(COLOUR_NAMES)
