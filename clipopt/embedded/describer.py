@@ -1,6 +1,5 @@
 """The embedded describer: a small decoder that says, word by word, what a picture tower sees."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
@@ -17,6 +16,7 @@ from clipopt.embedded.captions import caption
 from clipopt.embedded.parsing import parse
 from clipopt.scorers.tower import PAD, UNKNOWN, TowerScorer
 from clipopt.types import Images
+from clipopt.weights import read_weights, write_weights
 
 _BEGIN, _END = UNKNOWN, PAD  # word numbers that no caption of the world holds
 
@@ -186,11 +186,8 @@ class WorldCaptioner:
 
 def save_describer(describer: Describer, scorer: TowerScorer, path: Path, facts: dict[str, str]) -> None:
     """Write weights in float16, architecture, and whose eyes it has, to one safetensors file."""
-    from safetensors.torch import save_file
-
-    tensors = {k: v.detach().bfloat16().half().cpu().contiguous() for k, v in describer.state_dict().items()}
-    told = {"clipopt_describer": json.dumps(asdict(describer.config)), "eyes": scorer.fingerprint, **facts}
-    save_file(tensors, path, metadata=told)
+    told = {"eyes": scorer.fingerprint, **facts}
+    write_weights(path, describer, "clipopt_describer", asdict(describer.config), told)
 
 
 def load_describer(scorer: TowerScorer, path: Path | None = None) -> Describer:
@@ -199,24 +196,12 @@ def load_describer(scorer: TowerScorer, path: Path | None = None) -> Describer:
     Raises:
         ValueError: the file is missing, holds no describer, or one that has other eyes than `scorer`.
     """
-    from safetensors import SafetensorError, safe_open
-
     if path is None:
         with as_file(files("clipopt.embedded") / "weights" / "describer.safetensors") as shipped:
             return load_describer(scorer, shipped)
-    if not path.is_file():
-        raise ValueError(f"no such describer: {path} (expected a .safetensors that `clipopt train describer` wrote)")
-    try:
-        with safe_open(path, "pt") as file:
-            told = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no readable safetensors file ({error}); train or copy it again") from error
-    if "clipopt_describer" not in told:
-        raise ValueError(f"{path} holds no describer; expected a file that `clipopt train describer` wrote")
+    tensors, fields, told = read_weights(path, "clipopt_describer", "describer", "clipopt train describer")
     if told["eyes"] != scorer.fingerprint:
         raise ValueError(f"{path} was trained on the eyes of scorer {told['eyes']}, got {scorer.fingerprint}")
-    fields = json.loads(told["clipopt_describer"])
     describer = Describer(DescriberConfig(**{"looking": 0, **fields, "stages": tuple(map(tuple, fields["stages"]))}))
     describer.load_state_dict(tensors)
     return describer.to(scorer.towers.log_scale.device)

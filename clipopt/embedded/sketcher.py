@@ -4,7 +4,6 @@ It reads the words and answers with the latents of the embedded generator's code
 what the coder makes of them: a rough picture of the right thing where nothing better is known than the words.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.scorers.tower import PAD, UNKNOWN, words
+from clipopt.weights import read_weights, write_weights
 
 _PATCH = 2  # latents of a place: so many in height and width
 
@@ -99,10 +99,7 @@ class Sketcher(nn.Module):
 
 def save_sketcher(sketcher: Sketcher, path: Path, facts: dict[str, str]) -> None:
     """Write weights in float16 and architecture to one safetensors file."""
-    from safetensors.torch import save_file
-
-    tensors = {k: v.detach().bfloat16().half().cpu().contiguous() for k, v in sketcher.state_dict().items()}
-    save_file(tensors, path, metadata={"clipopt_sketcher": json.dumps(asdict(sketcher.config)), **facts})
+    write_weights(path, sketcher, "clipopt_sketcher", asdict(sketcher.config), facts)
 
 
 def load_sketcher(path: Path | None = None) -> Sketcher:
@@ -111,22 +108,10 @@ def load_sketcher(path: Path | None = None) -> Sketcher:
     Raises:
         ValueError: the file is missing or holds no sketcher.
     """
-    from safetensors import SafetensorError, safe_open
-
     if path is None:
         with as_file(files("clipopt.embedded") / "weights" / "sketcher.safetensors") as shipped:
             return load_sketcher(shipped)
-    if not path.is_file():
-        raise ValueError(f"no such sketcher: {path} (expected a .safetensors that `clipopt train sketcher` wrote)")
-    try:
-        with safe_open(path, "pt") as file:
-            told = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no readable safetensors file ({error}); train or copy it again") from error
-    if "clipopt_sketcher" not in told:
-        raise ValueError(f"{path} holds no sketcher; expected a file that `clipopt train sketcher` wrote")
-    fields = json.loads(told["clipopt_sketcher"])
+    tensors, fields, _ = read_weights(path, "clipopt_sketcher", "sketcher", "clipopt train sketcher")
     sketcher = Sketcher(SketcherConfig(**{**fields, "vocabulary": tuple(fields["vocabulary"])}))
     sketcher.load_state_dict(tensors)
     return sketcher.eval().requires_grad_(False)

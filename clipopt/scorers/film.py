@@ -5,7 +5,6 @@ has `frames` and `encode_video`: how well a film and a text go together depends 
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from clipopt.scorers.tower import TowerConfig, Towers, TowerScorer
 from clipopt.types import Embeddings, Images
+from clipopt.weights import read_weights, write_weights
 
 
 @dataclass(frozen=True)
@@ -117,15 +117,9 @@ class FilmTowers(nn.Module):
         self.head = FilmHead(film, towers.dim)
 
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
-        """Write weights, architecture and vocabulary to one safetensors file.
-
-        The weights are float16 with the eight significant bits of bfloat16: archives then pack them a sixth smaller.
-        """
-        from safetensors.torch import save_file
-
-        tensors = {k: v.detach().bfloat16().half().cpu().contiguous() for k, v in self.state_dict().items()}
-        told = {"clipopt_film": json.dumps([asdict(self.towers.config), asdict(self.head.config)])}
-        save_file(tensors, path, metadata={**(metadata or {}), **told})
+        """Write weights, architecture and vocabulary to one safetensors file, see `write_weights`."""
+        config = [asdict(self.towers.config), asdict(self.head.config)]
+        write_weights(path, self, "clipopt_film", config, metadata or {})
 
 
 class FilmScorer(nn.Module):
@@ -197,20 +191,8 @@ def load_film_scorer(path: Path | str, *, name: str | None = None, device: str =
     Raises:
         ValueError: the file is missing, no safetensors, or holds no scorer of films.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no such scorer file: {path} (expected a .safetensors that `clipopt train motion` wrote)")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no readable safetensors file ({error}); train or copy it again") from error
-    if "clipopt_film" not in metadata:
-        raise ValueError(f"{path} holds no scorer of films; expected a file that `clipopt train motion` wrote")
-    towers, film = json.loads(metadata["clipopt_film"])
+    tensors, (towers, film), metadata = read_weights(path, "clipopt_film", "film scorer", "clipopt train motion")
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in towers.items()}
     film["convolutions"] = tuple(tuple(layer) for layer in film["convolutions"])
     model = FilmTowers(TowerConfig(**fields), FilmConfig(**film))

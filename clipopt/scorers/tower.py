@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.types import Embeddings, Images
+from clipopt.weights import read_weights, write_weights
 
 PAD, UNKNOWN = 0, 1
 _SPECIAL = 2
@@ -219,15 +220,8 @@ class Towers(nn.Module):
             own[self._index[word]] = rows[other._index[word]]
 
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
-        """Write weights, architecture and vocabulary to one safetensors file.
-
-        The weights are float16 with the eight significant bits of bfloat16: archives then pack them a sixth smaller.
-        """
-        from safetensors.torch import save_file
-
-        tensors = {k: v.detach().bfloat16().half().cpu().contiguous() for k, v in self.state_dict().items()}
-        config = asdict(self.config)
-        save_file(tensors, path, metadata={**(metadata or {}), "clipopt_tower": json.dumps(config)})
+        """Write weights, architecture and vocabulary to one safetensors file, see `write_weights`."""
+        write_weights(path, self, "clipopt_tower", asdict(self.config), metadata or {})
 
 
 class TowerScorer(nn.Module):
@@ -296,23 +290,11 @@ def load_tower(path: Path | str, *, name: str | None = None, device: str = "cpu"
     """Read a tower that `clipopt train` wrote.
 
     Raises:
-        ValueError: the file is missing, no safetensors, or holds no tower.
+        ValueError: the file is missing, no safetensors, or holds no scorer.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no such scorer file: {path} (expected a .safetensors that `clipopt train` wrote)")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no readable safetensors file ({error}); train or copy it again") from error
-    if "clipopt_tower" not in metadata:
-        raise ValueError(f"{path} holds no clipopt tower; expected a file that `clipopt train` wrote")
-    config = _config(json.loads(metadata["clipopt_tower"]))
-    towers = Towers(config)
+    tensors, config, metadata = read_weights(path, "clipopt_tower", "scorer", "clipopt train")
+    towers = Towers(_config(config))
     towers.load_state_dict(tensors)
     fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     return TowerScorer(towers, name or path.stem, fingerprint, metadata).to(device)

@@ -53,7 +53,7 @@ def test_an_untrained_head_is_the_mean_of_the_frames():
 
 
 def test_a_file_that_is_none_says_so(tmp_path):
-    with pytest.raises(ValueError, match="no such scorer file"):
+    with pytest.raises(ValueError, match="no such film scorer file"):
         load_film_scorer(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"x" * 40)
     with pytest.raises(ValueError, match="no readable"):

@@ -116,7 +116,7 @@ def test_broken_files_are_refused(tmp_path, content):
 
 def test_other_files_are_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", metadata={"a": json.dumps(1)})
-    with pytest.raises(ValueError, match="holds no clipopt tower"):
+    with pytest.raises(ValueError, match="holds no scorer"):
         load_tower(tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match="no such scorer file"):
         load_tower(tmp_path / "y.safetensors")
