@@ -35,7 +35,7 @@ commands:
   eval     measure a task on its fixed suite of prompts
 
 `clipopt COMMAND --help` teaches a command, `clipopt --version` names the version.
-Exit status: 0 done, 2 bad input (nothing was written), 130 interrupted (saved, resumable), 1 anything else.
+Exit status: 0 done, 2 bad input (nothing that was there is lost), 130 interrupted (saved, resumable), 1 anything else.
 """
 
 T = TypeVar("T")
@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(error, BAD_INPUT)
         try:
             work()
+        except ValueError as error:  # of what only the work could find out
+            return _fail(error, BAD_INPUT)
         except (FloatingPointError, OSError, MemoryError) as error:
             return _fail(error, FAILED)
     except KeyboardInterrupt:
@@ -199,10 +201,14 @@ def _settings(task: type[T], command: str, arguments: Sequence[str]) -> T:
 
 
 def _one_line(panel: str) -> str:
-    """The message of the bordered panel that tyro draws, without what it adds below the first rule."""
+    """The message of the panel that tyro draws: what stands between its title and the first rule below.
+
+    In a locale without box-drawing characters a rule of hyphens stands below the title, too.
+    """
     lines = [line.strip("│╭╮╰╯ ") for line in panel.splitlines()[1:]]
-    message = lines[: next((i for i, line in enumerate(lines) if line and not line.strip("─")), len(lines))]
-    return " ".join(line for line in message if line)
+    rules = [n for n, line in enumerate(lines) if line and not line.strip("─-")]
+    first = rules.pop(0) + 1 if rules and not "".join(lines[: rules[0]]) else 0
+    return " ".join(line for line in lines[first : rules[0] if rules else None] if line)
 
 
 def _fail(error: BaseException, status: int) -> int:

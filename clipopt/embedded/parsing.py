@@ -7,7 +7,7 @@ from clipopt.embedded.captions import COUNTS, RELATIONS, Scene
 from clipopt.embedded.concepts import COLOUR_NAMES, concepts
 
 _COUNT = {word: count for count, word in COUNTS.items()}
-_BETWEEN = [(relation, names[0].split()) for (relation, turned), names in RELATIONS.items() if not turned]
+_BETWEEN = [(*told, name.split()) for told, names in RELATIONS.items() for name in names]
 
 
 def parse(text: str) -> Scene | None:
@@ -24,20 +24,20 @@ def parse(text: str) -> Scene | None:
     said, background = words(text), None
     if said[-1:] == ["background"] and len(said) > 4 and said[-4] == "on" and said[-2] in COLOUR_NAMES:
         said, background = said[:-4], said[-2]
-    for relation, first, second in _pairs(said):
-        one, two = _phrase(first), _phrase(second)
+    for relation, turned, first, second in _pairs(said):
+        one, two = map(_phrase, (second, first) if turned else (first, second))
         if one and two and one[2] == two[2] == 1 and one[0] != two[0]:
             return Scene(one[0], one[1], 1, None, None, two[0], two[1], relation, background)
     single = _phrase(said)
     return single and Scene(*single, background=background)
 
 
-def _pairs(said: Sequence[str]) -> Iterator[tuple[str | None, Sequence[str], Sequence[str]]]:
-    """Every way to take words as one thing beside, over or and another."""
-    for relation, between in (*_BETWEEN, (None, ["and"])):
+def _pairs(said: Sequence[str]) -> Iterator[tuple[str | None, bool, Sequence[str], Sequence[str]]]:
+    """Every way to take words as one thing beside, over or and another; or, turned, as right of or under it."""
+    for relation, turned, between in (*_BETWEEN, (None, False, ["and"])):
         for at in range(1, len(said) - len(between)):
             if said[at : at + len(between)] == between:
-                yield relation, said[:at], said[at + len(between) :]
+                yield relation, turned, said[:at], said[at + len(between) :]
 
 
 def _phrase(said: Sequence[str]) -> tuple[int, str | None, int] | None:

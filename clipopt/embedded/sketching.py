@@ -7,16 +7,12 @@ from numpy.typing import NDArray
 
 from clipopt.embedded import painters
 from clipopt.embedded.captions import Scene
+from clipopt.embedded.composing import ALONE, ASIDE, PAIR, SPOTS
 from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, concepts, things
 from clipopt.embedded.painters import Array
 from clipopt.embedded.solids import FACING, solid_sprites
 
-_SIZES = {None: 0.74, "medium": 0.6, "small": 0.36, "large": 0.94}
-_SPOTS = {  # where several of one kind stand, in canvases from the middle, and how large they are
-    2: (0.44, ((-0.25, 0.0), (0.25, 0.0))),
-    3: (0.42, ((0.0, -0.23), (-0.25, 0.23), (0.25, 0.23))),
-    4: (0.42, ((-0.24, -0.24), (0.24, -0.24), (-0.24, 0.24), (0.24, 0.24))),
-}
+_SIZES = {None: ALONE, "medium": 0.6, "small": 0.36, "large": 0.94}
 _STEPS = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))  # of `captions.PLACES`
 _GROUND, _DARKER = (226, 230, 236), (84, 116, 160)
 _SHAPE = "red"  # a shape of no stated colour
@@ -34,11 +30,11 @@ def sketch(said: Scene, side: int) -> NDArray[np.uint8]:
     ground = COLOURS[said.background] if said.background else _DARKER if {"white", "gray"} & {*colours} else _GROUND
     image: Array = np.broadcast_to(np.array(ground, np.float32), (side, side, 3))
     if said.other is not None:
-        gap = (0.0, 0.25) if said.relation == "over" else (0.25, 0.0)
-        image = _put(image, said.concept, said.colour, 0.45, -gap[0], -gap[1])
-        image = _put(image, said.other, said.other_colour, 0.45, *gap)
+        gap = (0.0, ASIDE) if said.relation == "over" else (ASIDE, 0.0)
+        image = _put(image, said.concept, said.colour, PAIR, -gap[0], -gap[1])
+        image = _put(image, said.other, said.other_colour, PAIR, *gap)
     elif (said.count or 1) > 1:
-        share, spots = _SPOTS[said.count or 1]
+        share, spots = SPOTS[said.count or 1]
         for u, v in spots:
             image = _put(image, said.concept, said.colour, share, u, v)
     else:

@@ -245,7 +245,7 @@ class Drawing:
         if "judge" in self.sights:
             judged = {"judge": self._score(best.images, "judge"), "judge of last": self._score(last, "judge")}
             scores = {"score": best.score, "judge": judged["judge"]} | scores | judged
-        scores |= self._percentiles(scores)
+        scores |= self._percentiles(best.images)
         if self.edit.tile:
             scores["seam"] = seam(best.images)
         run.preview(self.frame())
@@ -287,12 +287,12 @@ class Drawing:
         weights = torch.tensor(self.plan.weights if role == "score" and self.plan.weights else [1.0] * len(scores))
         return weights @ torch.stack(scores) / weights.sum()
 
-    def _percentiles(self, scores: Mapping[str, PerItem]) -> dict[str, PerItem]:
-        """The scores among those of real pictures, where they are known."""
+    def _percentiles(self, images: Images) -> dict[str, PerItem]:
+        """How the pictures match among real ones, where that is known."""
         found = {}
         for role, eyes in self.sights.items():
             if len(eyes) == 1 and [*eyes[0]] == ["match"]:
-                found[f"{role} percentile"] = eyes[0]["match"].percentile(scores[role])
+                found[f"{role} percentile"] = eyes[0]["match"].percentile(images)
         return {name: values for name, values in found.items() if not values.isnan().all()}
 
     def look(self, step: int) -> dict[str, PerItem]:

@@ -315,7 +315,7 @@ class Generating:
             scores[role] = best.score if role == "score" else self._score(best.images, role)
         for role, sights in self.sights.items():
             scores[f"{role} before"] = self._score(self.before, role)
-            if len(sights) == 1 and not (rank := sights[0].percentile(scores[role])).isnan().all():
+            if len(sights) == 1 and not (rank := sights[0].percentile(best.images)).isnan().all():
                 scores[f"{role} percentile"] = rank
         scores["best step"] = best.step
         if self.plan.method in ("noise", "chain") and self.param is not None:

@@ -228,16 +228,20 @@ class Sight:
                 scores.append((embeddings @ self.target.embeddings.T).mean(0) @ weights)
         return torch.stack(scores).cpu()
 
-    def percentile(self, scores: PerItem) -> PerItem:
-        """What share of real pictures, in %, match their captions less well than these scores say.
+    @torch.no_grad()
+    def percentile(self, images: Images) -> PerItem:
+        """What share of real pictures, in %, match their captions less well than these match their prompts.
 
-        NaN where the scorer does not know how real pictures match, or where more is asked than one text.
+        Real pictures were measured whole and as they are, and so are these: not in views. NaN where the scorer does
+        not know how real pictures match, or where more is asked than one text.
         """
         percentile = getattr(self.scorer, "percentile", None)
         alone = [self._simple and [(type(k), v) for k, v in item.prompt.items()] == [(str, 1)] for item in self.items]
         if percentile is None or not any(alone):
-            return torch.full_like(scores, torch.nan)
-        return torch.where(torch.tensor(alone), percentile(scores), torch.nan)
+            return torch.full((len(self.items),), torch.nan)
+        rows = torch.cat([self.scorer.encode_image(image) for image in images.split(1)])
+        cosines = (rows @ self.target.embeddings.T * self.target.weights).sum(1).cpu()
+        return torch.where(torch.tensor(alone), percentile(cosines), torch.nan)
 
     def _embed(self, image: Images, draw: augment.Draw, chunk: int) -> Tensor:
         parts = range(0, HELD_OUT_VIEWS, chunk)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipopt.diffusion import Sampler, load_pipeline
+from clipopt.embedded.composing import compose, parts
 from clipopt.embedded.sketcher import Sketcher, load_sketcher
 from clipopt.scorers.tower import words
 from clipopt.tasks.kinds import Begin
@@ -92,6 +93,13 @@ class _Sketches:
         return lambda number: torch.cat([_moved(picture, seed, number) for picture, seed in pairs])
 
     def _drawn(self, text: str) -> Images:
+        """What `text` says; of several things each is drawn by itself."""
+        if where := parts(text):
+            alone = {part.text: self._sketch(part.text) for part in where}
+            return compose([alone[part.text] for part in where], where)
+        return self._sketch(text)
+
+    def _sketch(self, text: str) -> Images:
         ids = self._sketcher.tokenize([text]).to(self._sketcher.out.weight.device)
         latents = self._sketcher(ids) / self._coder.config.scaling_factor
         made: Images = self._coder.decode(latents).sample / 2 + 0.5

@@ -28,6 +28,7 @@ def prepare(task: Train) -> Callable[[], None]:
     from clipopt.embedded.pictures import SIDE, require
     from clipopt.embedded.training import recipe
 
+    task = trainings.resumed(task)
     if task.workers is not None and task.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {task.workers}")
     resolve_device(task.device)

@@ -22,6 +22,7 @@ def prepare(task: TrainDescriber) -> Callable[[], None]:
     from clipopt.embedded.painters import sprites
     from clipopt.embedded.pictures import SIDE, require
 
+    task = trainings.resumed(task)
     if task.workers is not None and task.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {task.workers}")
     resolve_device(task.device)

@@ -22,6 +22,7 @@ def prepare(task: TrainGenerator) -> Callable[[], None]:
     from clipopt.embedded.painters import sprites
     from clipopt.embedded.pictures import require
 
+    task = trainings.resumed(task)
     resolve_device(task.device)
     settings = trainings.settle(task, "scorer", "eye", "begin", device=task.device)
     scorer, eye = (trainings.tower(str(settings[name]), task.device) for name in ("scorer", "eye"))

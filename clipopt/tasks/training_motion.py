@@ -17,6 +17,7 @@ UNSEEN = 7
 
 def prepare(task: TrainMotion) -> Callable[[], None]:
     """Check everything, write nothing, and return the training."""
+    task = trainings.resumed(task)
     settings = trainings.settle(task)
     return lambda: _train(task, settings)
 

@@ -22,6 +22,7 @@ def prepare(task: TrainSketcher) -> Callable[[], None]:
     from clipopt.embedded.pictures import require
     from clipopt.embedded.sketcher_training import Recipe, world_of
 
+    task = trainings.resumed(task)
     resolve_device(task.device)
     settings = trainings.settle(task, "generator", "begin", device=task.device)
     coder = _coder(settings["generator"], task.device)

@@ -3,9 +3,9 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -21,6 +21,10 @@ from clipopt.tasks.train_motion import TrainMotion
 from clipopt.tasks.train_sketcher import TrainSketcher
 
 Task = Train | TrainDescriber | TrainGenerator | TrainMotion | TrainSketcher
+T = TypeVar("T", Train, TrainDescriber, TrainGenerator, TrainMotion, TrainSketcher)
+
+_MAY_CHANGE = {"which", "resume", "json", "save_every", "workers", "pictures", "device"}
+"""Options that a training can be gone on with otherwise than it began."""
 
 
 @runtime_checkable
@@ -37,6 +41,28 @@ class Trainer(Protocol):
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
+
+
+def resumed(task: T) -> T:
+    """A task that resumes a training, with its device and folder of pictures where no others are given.
+
+    Raises:
+        ValueError: the folder holds nothing of this kind to resume, or an option says otherwise than the training.
+    """
+    if task.resume is None:
+        return task
+    kept = _settings(task.resume, task.which, set())
+    for option in fields(task):
+        given = getattr(task, option.name)
+        if option.name not in _MAY_CHANGE and given not in (option.default, kept.get(option.name)):
+            began = f", got {given} for {kept[option.name]}" if option.name in kept else f", got {given}"
+            name = option.name.replace("_", "-")
+            raise ValueError(f"a training goes on as it began: leave --{name} out beside --resume{began}")
+    if task.pictures is None and kept.get("pictures"):
+        task = replace(task, pictures=Path(kept["pictures"]))
+    if not isinstance(task, TrainMotion) and task.device == "cpu":
+        task = replace(task, device=kept.get("device", "cpu"))
+    return task
 
 
 def settle(task: Task, *more: str, device: str = "cpu") -> dict[str, Any]:
@@ -56,7 +82,9 @@ def settle(task: Task, *more: str, device: str = "cpu") -> dict[str, Any]:
         return _settings(task.resume, task.which, {*names, "precision"})
     check_out(task.out, overwrite=task.overwrite)
     fast = resolve_dtype(task.precision, device) == torch.bfloat16
-    return {name: getattr(task, name) for name in names} | {"precision": "bfloat16" if fast else "float32"}
+    pictures = None if task.pictures is None else str(task.pictures.resolve())
+    used = {"precision": "bfloat16" if fast else "float32", "device": device, "pictures": pictures}
+    return {name: getattr(task, name) for name in names} | used
 
 
 def _settings(folder: Path, which: str, names: set[str]) -> dict[str, Any]:

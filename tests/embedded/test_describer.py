@@ -136,7 +136,7 @@ def test_trained_killed_and_resumed_it_is_the_same(scorer, plain_world, tmp_path
         patch.setattr(DescriberTrainer, "loss", interrupted)
         assert main([*common, "--scorer", "eyes.safetensors", "--out", "cut"]) == 130
     assert "clipopt train describer --resume cut" in capsys.readouterr().err
-    assert main(["train", "describer", "--resume", "cut", "--pictures", "painted"]) == 0
+    assert main(["train", "describer", "--resume", "cut"]) == 0
     one, other = (load_describer(scorer, tmp_path / name / "describer.safetensors") for name in ("whole", "cut"))
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -61,3 +61,15 @@ def test_it_reads_words_and_not_spelling(text, spelled):
 )
 def test_what_the_world_does_not_say_is_none(text):
     assert parse(text) is None
+
+
+@pytest.mark.parametrize(
+    ("turned", "said"),
+    [
+        ("a cat right of a dog", "a dog left of a cat"),
+        ("a red apple to the right of a key", "a key left of a red apple"),
+        ("a moon under a tree on a pink background", "a tree above a moon on a pink background"),
+    ],
+)
+def test_the_other_way_round_is_the_same(turned, said):
+    assert parse(turned) == parse(said) is not None

@@ -134,7 +134,7 @@ def test_trained_killed_and_resumed_it_is_the_same(plain_world, coder, small, tm
         patch.setattr(SketcherTrainer, "loss", interrupted)
         assert main([*common, "--out", "cut"]) == 130
     assert "clipopt train sketcher --resume cut" in capsys.readouterr().err
-    assert main(["train", "sketcher", "--resume", "cut", "--pictures", "painted"]) == 0
+    assert main(["train", "sketcher", "--resume", "cut"]) == 0
     one, other = (load_sketcher(tmp_path / name / "sketcher.safetensors") for name in ("whole", "cut"))
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)

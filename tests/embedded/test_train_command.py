@@ -55,7 +55,11 @@ def test_interrupted_and_resumed_it_ends_in_the_same_weights(here, monkeypatch, 
     assert "clipopt train scorer --resume cut" in capsys.readouterr().err
     assert torch.load(here / "cut" / "checkpoint.pt", weights_only=True)["done"] == 5
     assert not (here / "cut" / "scorer.safetensors").exists()
-    assert main([*COMMON, "--resume", "cut", "--pictures", "painted"]) == 0
+    for contradiction in (["--share", "0.5"], ["--begin", "embedded"], ["--out", "elsewhere"]):
+        assert main([*COMMON, "--resume", "cut", *contradiction]) == 2
+        assert f"leave {contradiction[0]} out" in capsys.readouterr().err
+    assert main([*COMMON, "--resume", "cut"]) == 0
+    assert not (here / "cut" / "pictures").exists()  # it went on with those that were painted
     whole, cut = (load_tower(here / name / "scorer.safetensors") for name in ("whole", "cut"))
     for one, other in zip(whole.parameters(), cut.parameters(), strict=True):
         assert torch.equal(one, other)

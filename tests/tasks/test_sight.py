@@ -9,6 +9,7 @@ import torch
 from toy import ToyScorer
 
 from clipopt.cli import main
+from clipopt.files import load_image
 from clipopt.scorers.tower import load_tower
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.edits import Edit
@@ -44,19 +45,22 @@ def test_percentiles_are_for_single_texts(here: Path, towers: list[str], capsys:
     known.save(here / "known.safetensors", {"matches": json.dumps([-1.0, 1.0])})
     scorer = load_tower(here / "known.safetensors")
     items = [Item(prompt, 0, "") for prompt in ({"a fox": 1.0}, {"a fox": 0.5}, {"a fox": 1.0, noise(2)[0]: 0.5})]
-    ranks = Sight(scorer, items, size=(14, 20)).percentile(torch.tensor([0.5, 0.5, 0.5]))
-    assert ranks[0] == 75
+    pictures = torch.cat([noise(1)] * 3)
+    ranks = Sight(scorer, items, size=(14, 20)).percentile(pictures)
+    whole = (scorer.encode_image(noise(1)) @ scorer.encode_text(["a fox"]).T).item()
+    assert ranks[0].item() == pytest.approx(50 + 50 * whole, abs=0.01)
     assert ranks[1:].isnan().all()
     for sight in (
         Sight(scorer, items, size=(14, 20), text_off=0.1),
         Sight(scorer, items, change=(noise(1), "a tree")),
         Sight(load_tower(towers[1]), items),
     ):
-        assert sight.percentile(torch.tensor([0.5, 0.5, 0.5])).isnan().all()
+        assert sight.percentile(pictures).isnan().all()
     options = ["a fox", "--scorer", "known.safetensors", *towers[2:], "--size", "24", "--steps", "2", "--crops", "2"]
     assert main(["image", *options, "--out", "run", "--json", "--quiet"]) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]
-    assert scores["score percentile"] == [pytest.approx(50 + 50 * scores["score"][0], abs=0.01)]
+    made = (scorer.encode_image(load_image(here / "run" / "best.png")) @ scorer.encode_text(["a fox"]).T).item()
+    assert scores["score percentile"] == [pytest.approx(50 + 50 * made, abs=0.5)]
     assert "judge percentile" not in scores
     assert "(real pictures: above" in (here / "run" / "report.html").read_text()
 
