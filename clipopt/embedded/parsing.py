@@ -3,15 +3,17 @@
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from clipopt.embedded.captions import COUNTS, RELATIONS, Scene
+from clipopt.embedded.captions import COUNTS, PLACES, RELATIONS, SIZES, Scene
 from clipopt.embedded.concepts import COLOUR_NAMES, concepts
 
 _COUNT = {word: count for count, word in COUNTS.items()}
+_SIZE = {word: size for size, words in SIZES.items() for word in words}
+_PLACE = [(name.split(), place) for place, names in enumerate(PLACES) for name in names]
 _BETWEEN = [(*told, name.split()) for told, names in RELATIONS.items() for name in names]
 
 
 def parse(text: str) -> Scene | None:
-    """The scene that a caption in the words of `caption` states, sizes and places left out.
+    """The scene that a caption in the words of `caption` states.
 
     Only words count, as towers read them: no hyphens, no capitals. A noun after a number may be singular.
 
@@ -26,10 +28,11 @@ def parse(text: str) -> Scene | None:
         said, background = said[:-4], said[-2]
     for relation, turned, first, second in _pairs(said):
         one, two = map(_phrase, (second, first) if turned else (first, second))
-        if one and two and one[2] == two[2] == 1 and one[0] != two[0]:
+        if one and two and one[2:] == two[2:] == (1, None) and one[0] != two[0]:
             return Scene(one[0], one[1], 1, None, None, two[0], two[1], relation, background)
-    single = _phrase(said)
-    return single and Scene(*single, background=background)
+    end, place = next(((-len(name), place) for name, place in _PLACE if said[-len(name) :] == name), (None, None))
+    single = _phrase(said[:end])
+    return single and Scene(*single, place, background=background)
 
 
 def _pairs(said: Sequence[str]) -> Iterator[tuple[str | None, bool, Sequence[str], Sequence[str]]]:
@@ -40,14 +43,16 @@ def _pairs(said: Sequence[str]) -> Iterator[tuple[str | None, bool, Sequence[str
                 yield relation, turned, said[:at], said[at + len(between) :]
 
 
-def _phrase(said: Sequence[str]) -> tuple[int, str | None, int] | None:
-    """Concept, colour and count of "a red apple", "two cats"."""
+def _phrase(said: Sequence[str]) -> tuple[int, str | None, int, str | None] | None:
+    """Concept, colour, count and size of "a red apple", "two cats", "a small blue bird"."""
     count = _COUNT.get(said[0], 1) if said else 1
     rest = tuple(said[1:] if said and (said[0] in ("a", "an") or count > 1) else said)
+    size = _SIZE.get(rest[0]) if rest and rest not in _nouns() else None
+    rest = rest[1:] if size else rest
     for colour, noun in ((rest[0] if rest else "", rest[1:]), (None, rest)):
         if (colour is None or colour in COLOUR_NAMES) and noun in _nouns():
             number = _nouns()[noun]
-            return None if count > 1 and concepts()[number].plural is None else (number, colour, count)
+            return None if count > 1 and concepts()[number].plural is None else (number, colour, count, size)
     return None
 
 

@@ -7,13 +7,11 @@ from numpy.typing import NDArray
 
 from clipopt.embedded import painters
 from clipopt.embedded.captions import Scene
-from clipopt.embedded.composing import ALONE, ASIDE, PAIR, SPOTS
+from clipopt.embedded.composing import ASIDE, PAIR, SPOTS, STEPS, spot
 from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, concepts, things
 from clipopt.embedded.painters import Array
 from clipopt.embedded.solids import FACING, solid_sprites
 
-_SIZES = {None: ALONE, "medium": 0.6, "small": 0.36, "large": 0.94}
-_STEPS = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))  # of `captions.PLACES`
 _GROUND, _DARKER = (226, 230, 236), (84, 116, 160)
 _SHAPE = "red"  # a shape of no stated colour
 
@@ -38,12 +36,8 @@ def sketch(said: Scene, side: int) -> NDArray[np.uint8]:
         for u, v in spots:
             image = _put(image, said.concept, said.colour, share, u, v)
     else:
-        share = _SIZES[said.size]
-        if said.place:
-            share = min(share, 0.5)
-        room = 0.9 * (1 - share) / 2
-        column, row = _STEPS[said.place or 0]
-        image = _put(image, said.concept, said.colour, share, column * room, row * room)
+        u, v, share = spot(said)
+        image = _put(image, said.concept, said.colour, share, u, v)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
 
@@ -99,7 +93,7 @@ def said_at_random(rng: Random) -> Scene:
         return Scene(number, colour)
     number, colour = what(0.27, 0.4)
     size = rng.choice(("small", "large")) if rng.random() < 0.25 else None
-    place = rng.randrange(len(_STEPS)) if size != "large" and rng.random() < 0.3 else None
+    place = rng.randrange(len(STEPS)) if size != "large" and rng.random() < 0.3 else None
     return Scene(number, colour, 1, size, place, background=_ground(rng, 0.5, (number, colour)))
 
 

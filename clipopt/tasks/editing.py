@@ -22,7 +22,7 @@ class Editing:
     """Start from a picture, change a part of it, or say what belongs where."""
 
     init: Path | None = None
-    """A picture to start from, in place of what --begin says. Its size is then that of the result, unless --size is given."""
+    """A picture to start from, in place of --begin. Its size is then that of the result, unless --size is given."""
     mask: Path | None = None
     """A picture whose white part says where --init may change, drawn over it. All else stays as it is, to the bit."""
     feather: float = 0.02

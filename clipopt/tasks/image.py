@@ -29,10 +29,10 @@ _SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet
 class Image:
     """Make pictures from text.
 
-    A picture starts as grey noise, or as a rough sketch of the words. A frozen scorer says how well random crops of it fit the
-    words, and its gradient says what to change; after a hundred steps or so there is a picture. A second scorer, the
-    judge, looks on: it is never in the loss, so its score tells whether there is something to see or the scorer was
-    fooled.
+    A picture starts as grey noise, or as a rough sketch of the words. A frozen scorer says how well random crops of
+    it fit the words, and its gradient says what to change; after a hundred steps or so there is a picture. A second
+    scorer, the judge, looks on: it is never in the loss, so its score tells whether there is something to see or the
+    scorer was fooled.
 
         clipopt image "a red apple on a blue background"
         clipopt image "a blue star" "a green tree" --seeds 2        four pictures in one batch

@@ -10,7 +10,9 @@ from clipopt.embedded.composing import compose, parts
     ("text", "said"),
     [
         ("a cat", []),
-        ("a small cat in the top left corner", []),
+        ("two cats at the top", []),
+        ("a small cat in the top left corner", ["a cat"]),
+        ("a large red apple", ["a red apple"]),
         ("a zeppelin left of a cat", []),
         ("a cat left of a dog", ["a cat", "a dog"]),
         ("a dog right of a red cat", ["a red cat", "a dog"]),
@@ -32,6 +34,7 @@ def dot() -> torch.Tensor:
     [
         ("a cat left of a dog", [(16, 8), (16, 24)]),
         ("a cat below a dog", [(8, 16), (24, 16)]),
+        ("a small cat in the top left corner", [(7, 7)]),
         ("two cats", [(16, 8), (16, 24)]),
         ("three cats", [(8, 16), (23, 8), (23, 24)]),
         ("four cats", [(8, 8), (8, 24), (24, 8), (24, 24)]),
@@ -42,7 +45,7 @@ def test_each_stands_in_its_place_and_the_ground_goes_on(text, dark):
     made = compose([dot()] * len(where), where)
     assert made.shape == (1, 3, 32, 32)
     assert all(made[0, 0, y, x] < 0.15 for y, x in dark)
-    assert made[0, 0, 0].min() > 0.85  # the uppermost line
+    assert made[0, 0, -1].min() > 0.85  # the lowest line
     covered = float((made[0, 0] < 0.5).float().mean())
     share = where[0].share
     assert covered == pytest.approx(len(where) * (0.5 * share / 0.74) ** 2, rel=0.25)

@@ -69,6 +69,10 @@ def test_what_the_world_does_not_say_is_none(text):
         ("a cat right of a dog", "a dog left of a cat"),
         ("a red apple to the right of a key", "a key left of a red apple"),
         ("a moon under a tree on a pink background", "a tree above a moon on a pink background"),
+        (
+            "a little cat in the top left on a blue background",
+            "a small cat in the top left corner on a blue background",
+        ),
     ],
 )
 def test_the_other_way_round_is_the_same(turned, said):
