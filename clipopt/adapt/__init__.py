@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         unread,
         zero_shot,
     )
-    from clipopt.adapt.methods import adapt, save_adapter
+    from clipopt.adapt.methods import adapt, check_method, save_adapter
     from clipopt.adapt.options import METHODS, Method, Options
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Method",
     "Options",
     "adapt",
+    "check_method",
     "check_templates",
     "choose_shots",
     "encode_pictures",
@@ -39,8 +40,8 @@ __all__ = [
 
 _HOMES = {
     "Examples": "examples", "METHODS": "options", "Method": "options", "Options": "options", "TEMPLATES": "examples",
-    "adapt": "methods", "check_templates": "examples", "choose_shots": "examples", "encode_pictures": "examples",
-    "save_adapter": "methods", "unread": "examples", "zero_shot": "examples",
+    "adapt": "methods", "check_method": "methods", "check_templates": "examples", "choose_shots": "examples",
+    "encode_pictures": "examples", "save_adapter": "methods", "unread": "examples", "zero_shot": "examples",
 }  # fmt: skip
 
 

@@ -1,20 +1,23 @@
 """The methods by name."""
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from clipopt import files
 from clipopt.adapt.examples import Examples, check_templates
-from clipopt.adapt.options import Method, Options
+from clipopt.adapt.options import CONTEXT, Method, Options
 from clipopt.adapt.rows import PROBE_ANCHOR, TURN_ANCHOR, probe, projection, tip, tip_f
-from clipopt.adapt.towers import coop, low_rank, whole
+from clipopt.adapt.towers import coop, first_context, low_rank, whole
 from clipopt.scorers import Scorer
-from clipopt.scorers.adapted import FORMAT, MANIFEST, TENSORS, Adapter
+from clipopt.scorers.adapted import FORMAT, MANIFEST, TENSORS, Adapter, read_behind
+from clipopt.scorers.reading import open_text
 
 
 def adapt(
@@ -62,6 +65,27 @@ def adapt(
         numbers = {"share": o.share if method == "wise-ft" else 1.0}
     adapter = Adapter(method, examples.labels, examples.templates, tensors, base, scorer.fingerprint, notes=notes or {})
     return replace(adapter, **numbers)
+
+
+@torch.no_grad()
+def check_method(method: Method, scorer: Scorer, labels: Sequence[str], context: str = CONTEXT) -> None:
+    """Check that a method can work with a scorer, before it gets any picture.
+
+    Raises:
+        ValueError: it cannot open the scorer's text tower, or coop's context leaves no room for a label.
+    """
+    if method not in ("coop", "lora", "wise-ft", "full"):
+        return
+    tower = open_text(scorer)
+    if method != "coop":
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is cut: too long is an error here
+        start = first_context(tower, context)
+    try:
+        read_behind(scorer, start.expand(len(labels), -1, -1), labels)
+    except ValueError as error:
+        raise ValueError(f"{error}; give a shorter context") from error
 
 
 def save_adapter(adapter: Adapter, folder: Path) -> None:

@@ -15,7 +15,7 @@ from clipopt.adapt.options import CONTEXT
 from clipopt.optimize import optimize
 from clipopt.scorers import Scorer
 from clipopt.scorers.adapted import read_behind
-from clipopt.scorers.reading import open_text
+from clipopt.scorers.reading import TextTower, open_text
 from clipopt.types import generator
 
 BATCH = 32
@@ -53,9 +53,7 @@ def coop(
     """
     tower = open_text(scorer)
     own = any(unread(scorer, examples.labels)) if per_label is None else per_label
-    count = tower.length(context)
-    ids = tower.tokenize([context])[0, tower.first : tower.first + count]
-    start = tower.table[ids].detach().float()
+    start = first_context(tower, context)
     vectors = start.repeat(len(examples.labels), 1, 1) if own else start.clone()
     vectors.requires_grad_()
     with torch.no_grad():
@@ -72,6 +70,16 @@ def coop(
     for _ in optimize(loss, optimizer, steps=steps, seed=seed):
         schedule.step()
     return {"context": vectors.detach()}
+
+
+def first_context(tower: TextTower, context: str) -> Float[Tensor, "m w"]:
+    """The embeddings of the words that a learned context starts from.
+
+    Raises:
+        ValueError: there are none.
+    """
+    ids = tower.tokenize([context])[0, tower.first : tower.first + tower.length(context)]
+    return tower.table[ids].detach().float()
 
 
 def low_rank(

@@ -5,6 +5,7 @@ pictures are prepared as its checkpoint says by `clipopt.scorers.preprocess`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.captions.candidates import Candidate
-from clipopt.scorers.hub import hub_folder, is_hub_id
+from clipopt.scorers.hub import TRANSFORMERS, hub_folder, is_hub_id
 from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec
 from clipopt.types import generator
 
 _TEXTS_AT_ONCE = 32
+_CAPTIONERS = {"blip": "BLIP", "blip-2": "BLIP-2", "git": "GIT", "vision-encoder-decoder": "a ViT with a GPT-2"}
+"""Model types that caption from pixels alone."""
 
 
-def model_folder(spec: str) -> Path:
-    """The folder of a model given by its path or its id on the hub.
+def model_folder(spec: str, option: str = "--captioner") -> Path:
+    """The folder of a model given by its path or its id on the hub; `option` is what the user names it by.
 
     Raises:
         ValueError: it is neither, or cannot be downloaded.
@@ -29,12 +32,16 @@ def model_folder(spec: str) -> Path:
     if Path(spec).expanduser().is_dir():
         return Path(spec).expanduser()
     if is_hub_id(spec):
-        return hub_folder(spec)
+        layout = replace(TRANSFORMERS, elsewhere=TRANSFORMERS.elsewhere.replace("--scorer", option))
+        try:
+            return hub_folder(spec, layout)
+        except ValueError as error:
+            raise ValueError(str(error).removesuffix(", or use --scorer embedded")) from error
     raise ValueError(f"no model {spec!r}: expected a local folder, or a hub id such as owner/model")
 
 
 class SampledCaptions:
-    """Captions sampled from an image-to-text model such as BLIP, GIT, or a ViT with a GPT-2.
+    """Captions sampled from an image-to-text model: BLIP, BLIP-2, GIT, or a ViT with a GPT-2.
 
     Args:
         spec: Its folder or hub id.
@@ -64,6 +71,9 @@ class SampledCaptions:
 
         folder = model_folder(spec)
         config = _load(_config_class(), folder)
+        if config.model_type not in _CAPTIONERS:
+            able = " or ".join(_CAPTIONERS.values())
+            raise ValueError(f"{spec} is a {config.model_type} model: expected one that needs no prompt, {able}")
         kind = (
             VisionEncoderDecoderModel if config.model_type == "vision-encoder-decoder" else AutoModelForImageTextToText
         )
@@ -120,7 +130,7 @@ class LanguageModel:
     def __init__(self, spec: str, *, device: str = "cpu") -> None:
         from transformers import AutoModelForCausalLM
 
-        folder = model_folder(spec)
+        folder = model_folder(spec, "--language")
         self.model = _frozen(AutoModelForCausalLM, folder, device)
         self.tokenizer = _load(_tokenizer_class(), folder)
 
@@ -162,7 +172,7 @@ class ImageTextMatching:
     def __init__(self, spec: str, *, device: str = "cpu") -> None:
         from transformers import BlipForImageTextRetrieval
 
-        folder = model_folder(spec)
+        folder = model_folder(spec, "--second")
         self.model = _frozen(BlipForImageTextRetrieval, folder, device)
         self.tokenizer = _load(_tokenizer_class(), folder)
         self.spec = _image_spec(folder)
@@ -201,7 +211,7 @@ class MaskedPolish:
     def __init__(self, spec: str, *, words: int = 8, device: str = "cpu") -> None:
         from transformers import AutoModelForMaskedLM
 
-        folder = model_folder(spec)
+        folder = model_folder(spec, "--polish")
         self.model = _frozen(AutoModelForMaskedLM, folder, device)
         self.tokenizer = _load(_tokenizer_class(), folder)
         if self.tokenizer.mask_token is None:

@@ -75,6 +75,7 @@ def load_xclip(spec: str, *, device: str = "cpu", dtype: str = "auto") -> XClipS
     """
     import transformers
     from safetensors import SafetensorError
+    from transformers.utils import logging
 
     local = Path(spec).expanduser()
     folder = local if local.is_dir() else hub_folder(spec) if is_hub_id(spec) else None
@@ -84,11 +85,16 @@ def load_xclip(spec: str, *, device: str = "cpu", dtype: str = "auto") -> XClipS
     image_spec = read_image_spec(folder)
     if not isinstance(image_spec, ImageSpec):
         raise ValueError(f"{spec} cuts pictures into patches of its own: expected an X-CLIP model")
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = transformers.XCLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ValueError(f"cannot load {spec}: {' '.join(str(error).split())}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     scorer = XClipScorer(model, tokenizer, image_spec, name=spec if is_hub_id(spec) else folder.name)
     scorer.model.to(resolve_dtype("float32" if dtype == "auto" else dtype, device))
     return scorer.to(torch.device(device))

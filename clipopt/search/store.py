@@ -8,7 +8,7 @@ killed at any moment: what was appended before is there, the rest is as if it ha
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -94,9 +94,10 @@ class Index:
             raise ValueError(f"{path} has the format {manifest.format}, expected {_FORMAT}: index again")
         index = cls(folder, manifest)
         for name, count in parts:
-            rows = folder / f"{name}.npy"
-            if not rows.is_file() or rows.stat().st_size < count * manifest.dim * 2:
-                raise ValueError(f"{rows} is missing or cut short: index again into another folder")
+            least = {f"{name}.npy": count * manifest.dim * 2, f"{name}.jsonl": count * len("{}\n")}
+            for file, size in least.items():
+                if not (folder / file).is_file() or (folder / file).stat().st_size < size:
+                    raise ValueError(f"{folder / file} is missing or cut short: index again into another folder")
         return index
 
     def require(self, scorer: Scorer | ClapScorer) -> None:
@@ -144,7 +145,7 @@ class Index:
         for name, count in self.manifest.parts:
             own = (self.folder / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
             if len(own) != count:
-                raise ValueError(f"{self.folder / name}.jsonl has {len(own)} items, expected {count}: index again")
+                raise OSError(f"{self.folder / name}.jsonl has {len(own)} items, expected {count}: index again")
             lines += own
         return lines
 
@@ -157,23 +158,33 @@ class Index:
         """All items."""
         return [json.loads(line) for line in self._lines]
 
+    def holds(self, start: int, rows: Float[Tensor, "n d"], items: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the items from the number `start` on are these, with these rows."""
+        numbers = range(start, start + len(items))
+        same = self._lines[start : numbers.stop] == [_line(item) for item in items]
+        return same and torch.equal(self.rows(numbers), rows.half().float())
+
     def append(self, rows: Float[Tensor, "n d"], items: Sequence[Mapping[str, Any]]) -> None:
         """Add rows with their items; they are on the disk when this returns.
 
         Raises:
             ValueError: the rows have another length, are not finite, or do not match the items in number.
         """
-        if rows.shape != (len(items), self.manifest.dim) or not torch.isfinite(rows).all():
-            raise ValueError(
-                f"expected {len(items)} finite rows of length {self.manifest.dim}, got the shape {tuple(rows.shape)}"
-            )
-        if not len(rows):
-            return
-        name = self._new_name()
-        with files.atomic(self.folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, rows.cpu().half().numpy())
-        self._write_items(name, [json.dumps(item, ensure_ascii=False) for item in items])
-        self._commit((*self.manifest.parts, (name, len(rows))))
+        self._commit((*self.manifest.parts, *self._write(rows, items)))
+
+    def overwrite(self, batches: Iterable[tuple[Float[Tensor, "_ _"], Sequence[Mapping[str, Any]]]]) -> None:
+        """Put other rows and items in the place of all; whatever fails on the way, the index is as it was.
+
+        Raises:
+            ValueError: see `append`.
+        """
+        try:
+            parts = tuple(part for rows, items in batches for part in self._write(rows, items))
+        except BaseException:
+            self.clean()
+            raise
+        self._commit(parts)
+        self.clean()
 
     def compact(self, drop: Sequence[int] = ()) -> None:
         """Make one part of all, without the items of the numbers `drop`."""
@@ -211,6 +222,20 @@ class Index:
         for path in self.folder.glob(files.TEMPORARY):
             path.unlink(missing_ok=True)
 
+    def _write(self, rows: Tensor, items: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, int], ...]:
+        """A new part that index.json does not name yet; none of no rows."""
+        if rows.shape != (len(items), self.manifest.dim) or not torch.isfinite(rows).all():
+            raise ValueError(
+                f"expected {len(items)} finite rows of length {self.manifest.dim}, got the shape {tuple(rows.shape)}"
+            )
+        if not len(rows):
+            return ()
+        name = self._new_name()
+        with files.atomic(self.folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, rows.cpu().half().numpy())
+        self._write_items(name, [_line(item) for item in items])
+        return ((name, len(rows)),)
+
     def _new_name(self) -> str:
         return f"part-{secrets.token_hex(4)}"
 
@@ -218,6 +243,11 @@ class Index:
         files.write_text(self.folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
 
     def _commit(self, parts: tuple[tuple[str, int], ...]) -> None:
-        self.manifest = replace(self.manifest, parts=parts)
-        files.write_text(self.folder / MANIFEST, json.dumps(asdict(self.manifest), indent=2) + "\n")
+        manifest = replace(self.manifest, parts=parts)
+        files.write_text(self.folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
+        self.manifest = manifest
         self.__dict__.pop("_lines", None)
+
+
+def _line(item: Mapping[str, Any]) -> str:
+    return json.dumps(item, ensure_ascii=False)

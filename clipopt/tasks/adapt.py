@@ -25,7 +25,7 @@ class Adapt:
 
     Methods: probe (a linear classifier held to the labels' texts), projection (a matrix on picture rows held to the
     identity), tip (the pictures as a cache, no training) and tip-f (trained), coop (learned words before the label),
-    lora (thin additions to all weights), full (all weights), wise-ft (half way back from there).
+    lora (thin additions to matrices and kernels), full (all weights), wise-ft (half way back from there).
     """
 
     data: Path

@@ -16,6 +16,7 @@ from clipopt.adapt import (
     TEMPLATES,
     Examples,
     Options,
+    check_method,
     choose_shots,
     encode_pictures,
     save_adapter,
@@ -56,6 +57,7 @@ def prepare(task: Adapt) -> Callable[[], None]:
     device = resolve_device(task.device)
     dtype = "float32" if task.method in _THROUGH_TOWERS else "auto"
     scorer = load_scorer(task.scorer, device=str(device), dtype=dtype)
+    check_method(task.method, scorer, data.labels, task.context)
     return lambda: _adapt(task, data, templates, scorer, device, out)
 
 
@@ -68,7 +70,7 @@ def _adapt(
     pictures, kept = _read(task, data, chosen, broken, device)
     lacking = sorted(set(range(len(data.labels))) - set(numbers[kept].tolist()))
     if lacking:
-        raise OSError(f"no picture of {data.labels[lacking[0]]} could be read: put others there")
+        raise ValueError(f"none of the pictures chosen of {data.labels[lacking[0]]} could be read: put others there")
     examples = Examples(pictures, numbers[kept], data.labels, templates)
     started = time.perf_counter()
     options = Options(

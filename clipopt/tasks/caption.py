@@ -39,7 +39,7 @@ class Caption:
     slots: Path | None = None
     """A JSON file of the template's slots, each with its list of values; "" leaves a slot out."""
     captioner: str | None = None
-    """An image-to-text model of transformers (BLIP, GIT, ViT with GPT-2) whose captions are sampled."""
+    """An image-to-text model of transformers (BLIP, BLIP-2, GIT, ViT with GPT-2) whose captions are sampled."""
     samples: int = 16
     """Captions to sample for each picture."""
     temperature: float = 1.0

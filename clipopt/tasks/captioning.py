@@ -31,6 +31,7 @@ from clipopt.tasks.choices import Captioned, as_json, check_captions, table, wri
 from clipopt.tasks.grammar import WorldGrammar
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.pictures import find_pictures, read_batches, read_lines
+from clipopt.tasks.words import check_words
 
 
 def prepare(task: Caption) -> Callable[[], None]:
@@ -54,11 +55,13 @@ def prepare(task: Caption) -> Callable[[], None]:
     pictures = find_pictures(task.pictures)
     if task.out is not None:
         check_captions(task.out, pictures, overwrite=task.overwrite)
-    captioner = _captioner(task)
+    texts = [] if task.texts is None else read_lines(task.texts)
+    captioner = _captioner(task, texts)
     device = resolve_device(task.device)
     broken: list[Path] = []
     batches = read_batches(pictures, broken)
     batch = next(batches)
+    check_words(texts, captioner.scorer, None)
 
     def work() -> None:
         from tqdm import tqdm
@@ -75,9 +78,12 @@ def prepare(task: Caption) -> Callable[[], None]:
                     break
                 some = next(batches, None)
             stopped = interrupted()
-        _say(task, done, broken, captioner.scorer)
+        if done:
+            _say(task, done, broken, captioner.scorer)
         if stopped:
             raise KeyboardInterrupt
+        if not done:
+            raise ValueError(f"none of the {len(broken)} pictures could be read: nothing is written")
 
     return work
 
@@ -91,14 +97,11 @@ def _say(task: Caption, done: Sequence[Captioned], broken: Sequence[Path], score
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(f"{task.out}\n" if task.out is not None else table(done, task.top))
-    if not done:
-        raise OSError(f"none of the {len(broken)} pictures could be read")
 
 
-def _captioner(task: Caption) -> Captioner:
+def _captioner(task: Caption, texts: Sequence[str]) -> Captioner:
     device = str(resolve_device(task.device))
     template = _template(task)
-    texts = [] if task.texts is None else read_lines(task.texts)
     scorer = load_scorer(task.scorer, device=device)
     encode = TextEncoder(scorer)
     generators: list[Generator] = []
@@ -131,7 +134,7 @@ def _captioner(task: Caption) -> Captioner:
         generators,
         weights,
         views=task.views,
-        background=_background(task, scorer),
+        background=_background(task, scorer, device),
         language=LanguageModel(task.language, device=device) if task.language is not None else None,
         second=second_stage(task.second, task.scorer, device, own=own),
         polish=MaskedPolish(task.polish, device=device) if task.polish is not None else None,
@@ -175,14 +178,14 @@ def _template(task: Caption) -> Template | None:
     return Template(task.template, slots)
 
 
-def _background(task: Caption, scorer: Scorer) -> Tensor | None:
+def _background(task: Caption, scorer: Scorer, device: str) -> Tensor | None:
     if task.background is None:
         embedded = _reads_world(scorer)
         return scorer.encode_text(WorldGrammar().typical()).mean(0) if embedded else None
     if task.background.is_file():
         return scorer.encode_text(read_lines(task.background)).mean(0)
     rows = [
-        encode_views(scorer, [picture for _, picture in batch])[:, 0]
+        encode_views(scorer, [picture.to(device) for _, picture in batch])[:, 0]
         for batch in read_batches(find_pictures([task.background]), [])
         if batch
     ]

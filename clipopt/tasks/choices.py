@@ -43,12 +43,16 @@ def check_captions(out: Path, pictures: Sequence[Found], *, overwrite: bool) -> 
     """Check that captions of `pictures` can be written to `out`.
 
     Raises:
-        ValueError: something would be overwritten, two pictures would share a .txt, or `out` cannot be written.
+        ValueError: something would be overwritten, two pictures would share a .txt, or `out` cannot be written. So
+            is a name with another suffix, unless it is a folder already: a file was meant.
     """
     if is_one_file(out):
         return check_file(out, overwrite=overwrite)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"cannot write captions to {out}: expected a folder, or a name that ends in .jsonl or .csv")
+    if not out.is_dir() and (out.exists() or out.suffix):
+        raise ValueError(
+            f"cannot write captions to {out}: expected a folder for one .txt of each picture, or a name that ends in "
+            ".jsonl or .csv; make a folder with a dot in its name first"
+        )
     owners: dict[Path, Path] = {}
     for found in pictures:
         path = text_file(out, found)

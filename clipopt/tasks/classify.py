@@ -11,8 +11,8 @@ class Classify:
 
     A label's row is the mean of its rows in several sentences (the templates). The probability is what the scorer's
     head makes of it: among these labels (softmax, as CLIP), or of each by itself (sigmoid, as SigLIP). An adapter of
-    `clipopt adapt` brings its labels. Where pictures stand in folders named like labels, the share that is right is
-    counted.
+    `clipopt adapt` brings its labels. Where a folder has subfolders named like labels, the share of their pictures that
+    is named rightly is counted.
 
         clipopt classify photos/ --labels "cat,dog,horse"
         clipopt classify photos/ --labels-file labels.txt --scorer openai/clip-vit-base-patch32 --out labels.csv

@@ -21,6 +21,7 @@ from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.choices import check_file
 from clipopt.tasks.classify import Classify
 from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.labelled import subfolder
 from clipopt.tasks.pictures import Found, find_pictures, read_batches, read_lines
 from clipopt.tasks.words import check_words
 
@@ -71,9 +72,12 @@ def prepare(task: Classify) -> Callable[[], None]:
                     break
                 some = next(batches, None)
             stopped = interrupted()
-        _say(task, named, labels, broken, scorer)
+        if named:
+            _say(task, named, labels, broken, scorer)
         if stopped:
             raise KeyboardInterrupt
+        if not named:
+            raise ValueError(f"none of the {len(broken)} pictures could be read: nothing is written")
 
     return work
 
@@ -104,11 +108,9 @@ def _say(
     else:
         sys.stdout.write(_table(rows))
         if accuracy is not None:
-            sys.stdout.write(f"right: {accuracy:.1%} of {len(known)} pictures in folders named like a label\n")
+            sys.stdout.write(f"right: {accuracy:.1%} of {len(known)} pictures in subfolders named like a label\n")
         if task.out is not None:
             sys.stdout.write(f"{task.out}\n")
-    if not rows:
-        raise OSError(f"none of the {len(broken)} pictures could be read")
 
 
 def label_rows(scorer: Scorer, labels: Sequence[str], templates: Sequence[str]) -> Float[Tensor, "c d"]:
@@ -139,14 +141,14 @@ def read_templates(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _folders(pictures: Sequence[Found]) -> tuple[str, ...]:
-    return tuple(sorted({found.name.parts[0] for found in pictures if len(found.name.parts) > 1}))
+    return tuple(sorted({folder for found in pictures if (folder := subfolder(found)) is not None}))
 
 
 def _row(found: Found, shares: Float[Tensor, " c"], labels: Sequence[str], top: int) -> dict[str, Any]:
     best = shares.topk(min(top, len(labels)))
     row = {"path": str(found.path), "labels": [labels[n] for n in best.indices.tolist()]}
     row["probabilities"] = [round(share, 6) for share in best.values.tolist()]
-    folder = found.path.parent.name
+    folder = subfolder(found)
     return {**row, "truth": folder} if folder in labels else row
 
 

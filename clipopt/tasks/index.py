@@ -11,7 +11,8 @@ class Index:
     """Make the pictures of a folder searchable, or the lines of a text file.
 
     The same command again takes up what is new or changed, drops what is gone, and goes on where it was interrupted.
-    Pictures that cannot be read are reported and left out.
+    Pictures that cannot be read are reported and left out. Embeddings of clip-retrieval are taken over as a whole, and
+    again only where they changed: a run that fails or is interrupted leaves the index as it was.
 
         clipopt index photos/                               writes photos.index
         clipopt index captions.txt --scorer MODEL

@@ -1,9 +1,9 @@
 """What `clipopt index` does: encode what is new, drop what is gone."""
 
 import json
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from clipopt.captions import encode_views
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
 from clipopt.search import Index as Store
+from clipopt.search.clip_retrieval import Pair, find_embeddings, read_embeddings
 from clipopt.search.store import MANIFEST
 from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.index import Index
@@ -34,13 +35,10 @@ def prepare(task: Index) -> Callable[[], None]:
     hears = is_clap(task.scorer)
     kind: Literal["pictures", "sounds", "texts", "embeddings"] = "sounds" if hears else "pictures"
     kind = "texts" if task.source.is_file() else kind
-    imported: Iterator[tuple[torch.Tensor, list[dict[str, Any]]]] = iter(())
+    pairs: list[Pair] = []
     wanted: dict[str, tuple[dict[str, Any], Any]] = {}
     if task.clip_retrieval:
-        from clipopt.search.clip_retrieval import read_embeddings
-
-        kind, rest = "embeddings", read_embeddings(task.source)
-        imported = chain([next(rest)], rest)
+        kind, pairs = "embeddings", find_embeddings(task.source)
     elif kind == "texts":
         wanted = {text: ({"text": text}, text) for text in read_lines(task.source)}
     else:
@@ -52,27 +50,29 @@ def prepare(task: Index) -> Callable[[], None]:
         require_library(task.backend)
     scorer = (load_clap if hears else load_scorer)(task.scorer, device=str(device))
     store = _open(task, out, scorer, kind)
+    unchanged = kind == "embeddings" and _unchanged(store, read_embeddings(pairs, _dim(scorer)))
 
     def work() -> None:
-        index = store or _create(task, out, scorer, kind)
-        index.clean()
+        index = store if store is not None else _create(task, out, scorer, kind)
         broken: list[Path] = []
-        before = len(index)
-        with graceful_interrupt() as interrupted:
-            if kind == "embeddings":
-                added, gone = _import(index, imported), list(range(before))
-            else:
-                added, gone = _update(task, index, scorer, wanted, broken, interrupted)
-            stopped = interrupted()
-        if stopped:
-            sys.stderr.write("clipopt: interrupted and saved; the same command goes on\n")
-            raise KeyboardInterrupt
-        index.compact(gone)
-        if task.backend != "exact" and len(index):
+        added = removed = 0
+        try:
+            index.clean()
+            if kind != "embeddings":
+                added, removed = _update(task, index, scorer, wanted, broken)
+            elif not unchanged:
+                removed = len(index)
+                index.overwrite(read_embeddings(pairs, index.manifest.dim))
+                added = len(index)
+        finally:
+            if store is None and not len(index):
+                shutil.rmtree(out, ignore_errors=True)
+        if task.backend != "exact":
             from clipopt.search import approximate
 
-            approximate.build(index, task.backend)
-        _say(task, index, added, len(gone), broken)
+            if len(index) and not approximate.approximate_file(index, task.backend).is_file():
+                approximate.build(index, task.backend)
+        _say(task, index, added, removed, broken)
 
     return work
 
@@ -100,13 +100,48 @@ def _create(task: Index, out: Path, scorer: Scorer | ClapScorer, kind: str) -> S
         out,
         scorer=str(local.resolve()) if local.exists() else task.scorer,
         fingerprint=scorer.fingerprint,
-        dim=scorer.encode_text(["a picture"]).shape[1],
+        dim=_dim(scorer),
         source=str(task.source.resolve()),
         kind=kind,
     )
 
 
+def _dim(scorer: Scorer | ClapScorer) -> int:
+    return scorer.encode_text(["a picture"]).shape[1]
+
+
+def _unchanged(store: Store | None, batches: Iterable[tuple[torch.Tensor, list[dict[str, Any]]]]) -> bool:
+    """Read everything, and so check it; returns whether it is what the index holds already."""
+    count, same = 0, True
+    for rows, items in batches:
+        same = same and store is not None and store.holds(count, rows, items)
+        count += len(items)
+    if not count:
+        raise ValueError("the files of embeddings hold no rows: nothing to index, export again")
+    return same and store is not None and count == len(store)
+
+
 def _update(
+    task: Index,
+    index: Store,
+    scorer: Scorer | ClapScorer,
+    wanted: dict[str, tuple[dict[str, Any], Any]],
+    broken: list[Path],
+) -> tuple[int, int]:
+    """Append what is new, and drop what is gone or changed; returns how much that was."""
+    with graceful_interrupt() as interrupted:
+        added, gone = _append(task, index, scorer, wanted, broken, interrupted)
+        stopped = interrupted()
+    if stopped:
+        sys.stderr.write("clipopt: interrupted and saved; the same command goes on\n")
+        raise KeyboardInterrupt
+    if len(broken) == len(wanted):
+        raise OSError(f"none of the {len(broken)} {index.manifest.kind} could be read: nothing was indexed")
+    index.compact(gone)
+    return added, len(gone)
+
+
+def _append(
     task: Index,
     index: Store,
     scorer: Scorer | ClapScorer,
@@ -190,14 +225,6 @@ def _say(task: Index, index: Store, added: int, removed: int, broken: Sequence[P
         return
     said = f"{len(index)} {index.manifest.kind}: {added} added, {removed} removed, {len(broken)} unreadable"
     sys.stdout.write(f"{said}\n{index.folder}\n")
-
-
-def _import(index: Store, imported: Iterator[tuple[torch.Tensor, list[dict[str, Any]]]]) -> int:
-    added = 0
-    for rows, items in imported:
-        index.append(rows, items)
-        added += len(items)
-    return added
 
 
 def _stamp(found: Found) -> dict[str, Any]:

@@ -22,6 +22,11 @@ class Labelled:
     labels: tuple[str, ...]
 
 
+def subfolder(found: Found) -> str | None:
+    """The subfolder of the given folder that a picture stands in, however deep; None where it stands in none."""
+    return found.name.parts[0] if len(found.name.parts) > 1 else None
+
+
 def find_labelled(data: Path) -> Labelled:
     """The pictures in the subfolders of `data`, each named like its label; or those that a CSV file lists.
 
@@ -29,10 +34,10 @@ def find_labelled(data: Path) -> Labelled:
     words is a head.
 
     Raises:
-        ValueError: it is neither, or there are fewer than two labels.
+        ValueError: it is neither, it lists a file that is not there, or there are fewer than two labels.
     """
     if data.is_dir():
-        pairs = [(found, found.name.parts[0]) for found in find_pictures([data]) if len(found.name.parts) > 1]
+        pairs = [(found, label) for found in find_pictures([data]) if (label := subfolder(found)) is not None]
         if not pairs:
             raise ValueError(f"{data} has no subfolders with pictures: expected one for each label, named like it")
     else:
@@ -62,4 +67,9 @@ def _read(path: Path) -> list[tuple[Found, str]]:
         pairs.append((Found(path.parent / name, Path(name), named=False), label))
     if not pairs:
         raise ValueError(f"{path} lists no picture: {what}")
+    if lost := [found.path for found, _ in pairs if not found.path.is_file()]:
+        raise ValueError(
+            f"{path} lists {lost[0]}, and there is no such file ({len(lost)} are lacking): "
+            "expected paths from the folder of the CSV file"
+        )
     return pairs

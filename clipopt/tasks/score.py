@@ -27,8 +27,8 @@ class Score:
     references: Path | None = None
     """JSON: {"picture": ["a reference", ...], ...}; adds RefCLIPScore."""
     variant: Literal["clipscore", "torchmetrics"] = "clipscore"
-    """clipscore: 2.5 x cosine, "A photo depicts " before the texts. torchmetrics: what that library calls CLIPScore,
-    100 x cosine without these words."""
+    """clipscore: 2.5 x cosine, "A photo depicts " before the texts, but nothing before those of sounds. torchmetrics:
+    what that library calls CLIPScore, 100 x cosine without these words."""
     probability: bool = False
     """Also say how probable each caption is by the scorer's head: among all captions of the file (softmax), or by
     itself (sigmoid)."""

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.choices import check_file
 from clipopt.tasks.pictures import SOUNDS, SUFFIXES, Found, find_pictures, hear, read_batches
 from clipopt.tasks.score import Score
+from clipopt.tasks.words import check_words
 
 _TORCHMETRICS = "torchmetrics CLIPScore"
-Batch = list[tuple[Found, Float[Tensor, "3 _ _"]]]
 
 
 def prepare(task: Score) -> Callable[[], None]:
@@ -49,6 +50,7 @@ def prepare(task: Score) -> Callable[[], None]:
         return lambda: _hear(task, scorer, pictures, captions, references)
     batches = read_batches(pictures, broken)
     first = next(batches)
+    check_words([*captions.values(), *chain.from_iterable((references or {}).values())], scorer, None)
 
     def work() -> None:
         from tqdm import tqdm
@@ -56,7 +58,7 @@ def prepare(task: Score) -> Callable[[], None]:
         images = []
         bar = tqdm(total=len(pictures), unit="picture", disable=task.quiet, file=sys.stderr)
         with bar:
-            for batch in _chain(first, batches):
+            for batch in chain([first], batches):
                 if broken:
                     raise OSError(f"cannot read {broken[0]}: a mean without it would be of other pictures")
                 images.append(encode_views(scorer, [picture.to(device) for _, picture in batch])[:, 0])
@@ -112,10 +114,12 @@ def _score(
         columns = {_TORCHMETRICS: 100 * (images * rows).sum(1)}
         means = {_TORCHMETRICS: float(torchmetrics_clipscore(images, rows))}
     else:
-        rows = encode(prefixed(plain))
+        # A sound is no photo.
+        read: Callable[[Sequence[str]], list[str]] = list if isinstance(scorer, ClapScorer) else prefixed
+        rows = encode(read(plain))
         columns = {"CLIPScore": clipscore(images, rows)}
         if references is not None:
-            theirs = [encode(prefixed(references[name])) for name in names]
+            theirs = [encode(read(references[name])) for name in names]
             columns["RefCLIPScore"] = ref_clipscore(images, rows, theirs)
     if task.probability:
         columns["Probability"] = probabilities(scorer, images, encode(plain)).diagonal()
@@ -134,11 +138,6 @@ def _say(
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write("".join(f"{key}: {mean:.4f}\n" for key, mean in means.items()))
-
-
-def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    yield first
-    yield from rest
 
 
 def _read(path: Path, kind: type) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Search:
     index: Path
     """A folder that `clipopt index` wrote."""
     query: tuple[str, ...]
-    """Texts; where a file of that name exists, that picture."""
+    """Texts, and files of pictures."""
     without: tuple[str, ...] = ()
     """A text or picture to take away from the query; can be given several times."""
     duplicates: float | None = None

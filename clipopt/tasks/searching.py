@@ -1,5 +1,6 @@
 """What `clipopt search` does: read the query, find, say."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
 from clipopt.search import Index, combine, duplicates, search
 from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.choices import check_file
+from clipopt.tasks.pictures import SOUNDS, SUFFIXES
 from clipopt.tasks.search import Search
+from clipopt.tasks.words import check_words
 
 Hit = tuple[float, dict[str, Any]]
 _SHEETS = (".png", ".jpg", ".jpeg")
@@ -56,6 +59,8 @@ def prepare(task: Search) -> Callable[[], None]:
         from clipopt.search.approximate import Graph
 
         graph = Graph(index, task.backend)
+    if not isinstance(scorer, ClapScorer):
+        check_words([q for q, _ in _parts(task) if not _is_file(q)], scorer, None)
 
     def work() -> None:
         scores, numbers = search(index, query, task.top) if graph is None else graph(query, task.top)
@@ -71,13 +76,29 @@ def _parts(task: Search) -> list[tuple[str, float]]:
 def _row(task: Search, query: str, scorer: Scorer | ClapScorer) -> Tensor:
     if not query.strip():
         raise ValueError("a query is empty: expected a text or a picture file")
-    if len(query) < 1024 and Path(query).is_file():
+    if _is_file(query):
         if isinstance(scorer, ClapScorer):
             wave = load_sound(query, rate=scorer.sample_rate)
             return scorer.encode_audio(wave[None].to(resolve_device(task.device)))[0].detach()
         picture = files.load_image(query)[0].to(resolve_device(task.device))
         return encode_views(scorer, [picture])[0, 0]
     return scorer.encode_text([query])[0]
+
+
+def _is_file(query: str) -> bool:
+    """Whether a query is a file, and no text.
+
+    Raises:
+        ValueError: it reads like the name of a picture or sound, and there is no such file.
+    """
+    with contextlib.suppress(OSError):  # longer than the name of any file
+        if Path(query).is_file():
+            return True
+    suffix = Path(query).suffix.lower()
+    if suffix in (*SUFFIXES, *SOUNDS):
+        what = "picture" if suffix in SUFFIXES else "sound"
+        raise ValueError(f"no such {what}: {query}; expected a file, or a text that does not end in {suffix}")
+    return False
 
 
 def _say(task: Search, index: Index, hits: list[Hit]) -> None:
@@ -116,7 +137,7 @@ def _say_duplicates(task: Search, index: Index, threshold: float) -> None:
     if task.out is not None:
         if task.out.suffix.lower() == ".jsonl":
             files.write_text(task.out, "".join(json.dumps(group, ensure_ascii=False) + "\n" for group in groups))
-        else:
+        elif groups:
             _write(task, index, [{"score": float(i), **row} for i, group in enumerate(groups, 1) for row in group])
     if task.json:
         sys.stdout.write(json.dumps({"index": str(task.index), "groups": groups}, ensure_ascii=False) + "\n")

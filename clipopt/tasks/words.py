@@ -34,5 +34,6 @@ def unknown_words(scorer: "Scorer", texts: Sequence[str]) -> list[str]:
     return [] if lacks is None else list(dict.fromkeys(word for text in texts for word in lacks(text)))
 
 
-def _quoted(words: Sequence[str]) -> str:
-    return ", ".join(f'"{word}"' for word in words)
+def _quoted(words: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(f'"{word}"' for word in words[:most]) + more

@@ -79,5 +79,17 @@ def test_wrong_models_are_one_line(tmp_path):
         SampledCaptions("nothing")
     with pytest.raises(ValueError, match="cannot load"):
         SampledCaptions(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    with pytest.raises(ValueError, match="is a llava model: expected one that needs no prompt, BLIP"):
+        SampledCaptions(str(tmp_path))
     with pytest.raises(ValueError, match="cannot load|is no"):  # noqa: RUF043
         LanguageModel(blip(tmp_path / "blip"))
+
+
+def test_without_network_each_option_is_named(monkeypatch):
+    from clipopt.scorers import hub
+
+    monkeypatch.setattr(hub, "_answers", lambda _: False)
+    for make, option in ((SampledCaptions, "--captioner"), (LanguageModel, "--language"), (MaskedPolish, "--polish")):
+        with pytest.raises(ValueError, match=f"use {option} FOLDER$"):
+            make("nobody/nothing-of-that-name")

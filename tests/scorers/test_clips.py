@@ -79,6 +79,14 @@ def test_a_long_sound_is_heard_whole_and_always_alike(clap):
     torch.testing.assert_close(scorer.encode_audio(heard), F.normalize(sum(parts) / 3, dim=1))
 
 
+def test_loading_shows_no_bars(clap, tmp_path, capfd):
+    save_xclip(tmp_path)
+    capfd.readouterr()
+    load_clap(str(clap))
+    load_xclip(str(tmp_path))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_clap_is_told_from_others(clap, tmp_path):
     assert is_clap(str(clap))
     assert is_clap("laion/clap-htsat-unfused")

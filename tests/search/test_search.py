@@ -9,7 +9,7 @@ from toy import ToyScorer
 
 from clipopt.search import Index, combine, duplicates, search
 from clipopt.search import store as store_module
-from clipopt.search.clip_retrieval import read_embeddings
+from clipopt.search.clip_retrieval import find_embeddings, read_embeddings
 from clipopt.types import generator
 
 
@@ -91,6 +91,8 @@ def test_killed_while_appending_it_is_as_before(index, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(store_module.Index, name, die)
             with pytest.raises(KeyboardInterrupt):
+                index.overwrite([(rows(4), [{"path": "x"}] * 4)])
+            with pytest.raises(KeyboardInterrupt):
                 index.append(rows(4), [{"path": "x"}] * 4)
             with pytest.raises(KeyboardInterrupt):
                 index.compact(drop=[1])
@@ -100,6 +102,32 @@ def test_killed_while_appending_it_is_as_before(index, monkeypatch):
     again.clean()
     assert len(list(again.folder.glob("part-*"))) == 6
     assert Index.open(index.folder).items() == before
+
+
+def test_overwritten_whole_or_not_at_all(index, monkeypatch):
+    before, write = index.items(), store_module.files.write_text
+
+    def full(path, text):
+        if path.name == store_module.MANIFEST:
+            raise OSError("no space left")
+        write(path, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module.files, "write_text", full)
+        with pytest.raises(OSError, match="no space"):
+            index.overwrite([(rows(1), [{"path": "x"}])])
+    index.clean()
+    with pytest.raises(ValueError, match="expected 2 finite rows"):
+        index.overwrite([(rows(1), [{"path": "x"}]), (rows(2, dim=8), [{}] * 2)])
+    assert Index.open(index.folder).items() == before
+    assert len(list(index.folder.glob("part-*"))) == 6
+    index.overwrite([(rows(1), [{"path": "x"}]), (rows(2), [{"path": "y"}, {"path": "z"}])])
+    assert [item["path"] for item in Index.open(index.folder).items()] == ["x", "y", "z"]
+    assert len(list(index.folder.glob("part-*"))) == 4
+    assert index.holds(1, rows(2), [{"path": "y"}, {"path": "z"}])
+    assert not index.holds(1, rows(2), [{"path": "y"}, {"path": "other"}])
+    assert not index.holds(1, rows(2, seed=1), [{"path": "y"}, {"path": "z"}])
+    assert not index.holds(2, rows(2), [{"path": "z"}, {"path": "more"}])
 
 
 def test_rows_of_another_scorer_are_refused(index):
@@ -132,6 +160,12 @@ def test_damage_is_noticed(index, tmp_path):
         Index.open(index.folder)
     manifest.write_text(text)
     name = json.loads(text)["parts"][2][0]
+    items = index.folder / f"{name}.jsonl"
+    lines = items.read_text()
+    items.unlink()
+    with pytest.raises(ValueError, match=r"jsonl is missing or cut short: index again"):
+        Index.open(index.folder)
+    items.write_text(lines)
     (index.folder / f"{name}.npy").write_bytes(b"x")
     with pytest.raises(ValueError, match="cut short"):
         Index.open(index.folder)
@@ -178,12 +212,24 @@ def write_clip_retrieval(folder, counts=(5, 3)):
 
 def test_embeddings_of_clip_retrieval_come_in_order(tmp_path):
     write_clip_retrieval(tmp_path)
-    (first, items), (second, _) = read_embeddings(tmp_path)
+    (first, items), (second, _) = read_embeddings(find_embeddings(tmp_path), 24)
     torch.testing.assert_close(first, rows(5, 2), atol=1e-3, rtol=0)
     torch.testing.assert_close(second, rows(3, 10), atol=1e-3, rtol=0)
     assert items[4] == {"path": "img_emb_2.npy#4"}
     with pytest.raises(ValueError, match="holds no text_emb"):
-        next(read_embeddings(tmp_path, "text_emb"))
+        find_embeddings(tmp_path, "text_emb")
+
+
+def test_metadata_belongs_to_the_number_of_its_name(tmp_path):
+    for folder, names in (
+        ("img_emb", ("img_emb_02.npy", "img_emb_1.npy", "img_emb_03.npy", "img_emb_10.npy", "img_emb_2.npy")),
+        ("metadata", ("metadata_02.parquet", "metadata_01.parquet", "metadata_2.parquet", "metadata_10.parquet")),
+    ):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
+    pairs = [(path.stem[8:], metadata and metadata.stem[9:]) for path, metadata in find_embeddings(tmp_path)]
+    assert pairs == [("1", "01"), ("02", "02"), ("2", "2"), ("03", None), ("10", "10")]
 
 
 def test_metadata_of_clip_retrieval(tmp_path):
@@ -194,11 +240,11 @@ def test_metadata_of_clip_retrieval(tmp_path):
     (tmp_path / "metadata").mkdir()
     table = pyarrow.table({"image_path": [f"{i}.jpg" for i in range(5)], "caption": ["a", "b", "", "d", "e"]})
     parquet.write_table(table, tmp_path / "metadata" / "metadata_2.parquet")
-    _, items = next(read_embeddings(tmp_path))
+    _, items = next(read_embeddings(find_embeddings(tmp_path), 24))
     assert items[1:3] == [{"path": "1.jpg", "text": "b"}, {"path": "2.jpg"}]
     parquet.write_table(table.slice(1), tmp_path / "metadata" / "metadata_2.parquet")
     with pytest.raises(ValueError, match="has 4 entries"):
-        next(read_embeddings(tmp_path))
+        next(read_embeddings(find_embeddings(tmp_path), 24))
 
 
 @pytest.mark.parametrize("backend", ["usearch", "faiss"])

@@ -146,11 +146,14 @@ def test_a_csv_file_of_labels(photos, here, towers, capsys):
         (["adapt", "bad.csv"], "line 2: expected path,label"),
         (["adapt", "one.csv"], "has one label alone"),
         (["adapt", "nowhere.csv"], "cannot read nowhere.csv"),
+        (["adapt", "lost.csv"], "lists photos/fox/9.png, and there is no such file (1 are lacking)"),
+        (["adapt", "photos", "--method", "coop", "--context", "a " * 80], "give a shorter context"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(photos, here, towers, capsys, arguments, reason):
     (here / "bad.csv").write_text("a.png,fox\nb.png\n")
     (here / "one.csv").write_text("photos/fox/0.png,fox\n")
+    (here / "lost.csv").write_text("photos/fox/0.png,fox\nphotos/fox/9.png,star\n")
     before = sorted(here.rglob("*"))
     assert main([*arguments, *towers[:2]]) == 2
     out, err = capsys.readouterr()
@@ -166,3 +169,40 @@ def test_an_adapter_that_is_there_is_not_replaced_unasked(photos, towers, capsys
     assert "--overwrite" in capsys.readouterr().err
     assert main(["adapt", "photos", *towers[:2], "--shots", "2", "--method", "tip", "--overwrite"]) == 0
     assert load_scorer("photos.adapter").keys is not None
+
+
+@pytest.mark.parametrize("method", ["coop", "lora", "full"])
+def test_an_adapter_has_no_towers_to_learn_through(photos, towers, capsys, method):
+    assert main(["adapt", "photos", *towers[:2], "--shots", "2"]) == 0
+    capsys.readouterr()
+    assert main(["adapt", "photos", "--scorer", "photos.adapter", "--method", method, "--out", "second"]) == 2
+    assert "the text tower of photos.adapter cannot be opened" in capsys.readouterr().err
+
+
+def test_nested_folders_are_of_the_first_one_s_label(photos, towers, capsys):
+    for label in LABELS:
+        (photos / label / "deep").mkdir()
+        (photos / label / "0.png").rename(photos / label / "deep" / "0.png")
+    assert main(["classify", "photos", *towers[:2], "--json", "--quiet"]) == 0
+    result = said(capsys)
+    assert result["labels"] == list(LABELS)
+    assert [row["truth"] for row in result["pictures"]] == [label for label in LABELS for _ in range(5)]
+    assert main(["adapt", "photos", *towers[:2], "--shots", "0", "--json"]) == 0
+    assert (said(capsys)["labels"], load_scorer("photos.adapter").labels) == (3, LABELS)
+
+
+def test_where_no_picture_can_be_read_nothing_is_lost(photos, here, towers, capsys):
+    for picture in (photos / "fox").iterdir():
+        picture.write_bytes(b"no picture")
+    (here / "keep.csv").write_text("mine")
+    arguments = ["classify", "photos/fox", *towers[:2], "--labels", "fox,star", "--quiet"]
+    for out in (["--out", "keep.csv", "--overwrite"], ["--out", "new.csv"], ["--json"]):
+        assert main([*arguments, *out]) == 2
+        printed, err = capsys.readouterr()
+        assert printed == ""
+        assert err.splitlines()[-1].startswith("clipopt: none of the 6 pictures could be read")
+    assert (here / "keep.csv").read_text() == "mine"
+    assert not (here / "new.csv").exists()
+    assert main(["adapt", "photos", *towers[:2]]) == 2
+    assert "none of the pictures chosen of fox could be read" in capsys.readouterr().err
+    assert not (here / "photos.adapter").exists()

@@ -149,6 +149,28 @@ def test_a_captioner_a_corpus_and_a_search_compete(photos, here, scorer, capsys)
     assert all("likelihood" in c["parts"] for c in captions)
 
 
+def test_where_no_picture_can_be_read_nothing_is_lost(here, scorer, capsys):
+    (here / "bad").mkdir()
+    for name in ("a.png", "b.png"):
+        (here / "bad" / name).write_bytes(b"no picture")
+    (here / "keep.jsonl").write_text("mine")
+    for out in (["--out", "keep.jsonl", "--overwrite"], ["--out", "new.jsonl"], ["--json"]):
+        assert main(["caption", "bad", *scorer, "--quiet", *out]) == 2
+        printed, err = capsys.readouterr()
+        assert printed == ""
+        assert err.splitlines()[-1].startswith("clipopt: none of the 2 pictures could be read")
+    assert (here / "keep.jsonl").read_text() == "mine"
+    assert not (here / "new.jsonl").exists()
+
+
+def test_unknown_words_are_named_in_one_line(photos, here, scorer, capsys):
+    (here / "odd.txt").write_text("a red zebra\n" + "\n".join(f"gnu{letter}" for letter in "abcdef"))
+    for command in ("rank", "caption"):
+        assert main([command, "photos/a.png", "--texts", "odd.txt", *scorer]) == 0
+        (line,) = capsys.readouterr().err.splitlines()
+        assert 'does not know "zebra", "gnua", "gnub", "gnuc", "gnud" and 2 more' in line
+
+
 def test_interrupted_keeps_what_is_done(photos, here, scorer, monkeypatch):
     say = Captioner.__call__
 
@@ -178,6 +200,8 @@ def test_interrupted_keeps_what_is_done(photos, here, scorer, monkeypatch):
         (["caption", "photos", "--texts", "empty/none.txt"], "cannot read texts"),
         (["caption", "photos", "--second", "nobody"], "unknown scorer 'nobody'"),
         (["caption", "photos", "--out", "texts.txt"], "expected a folder"),
+        (["caption", "photos/a.png", "--out", "a.txt"], "expected a folder for one .txt of each picture"),
+        (["caption", "photos/a.png", "--out", "a.json"], "ends in .jsonl or .csv"),
         (["caption", "photos", "--out", "there.csv"], "there.csv is there already"),
         (["caption", "photos", "--out", "nowhere/all.csv"], "no folder nowhere"),
         (["caption", "photos/a.png", "twin/a.jpg", "--out", "said"], "would both write said/a.txt"),

@@ -68,7 +68,9 @@ def test_scores_and_probabilities(there, folder, capsys):
 
 def test_the_form_of_the_reference_implementation(there, towers, capsys):
     assert main(["score", "candidates.json", "pictures", *towers[:2], "--out", "scores.json", "--quiet"]) == 0
-    assert capsys.readouterr().out.startswith("CLIPScore: ")
+    out, err = capsys.readouterr()
+    assert out.startswith("CLIPScore: ")
+    assert 'does not know "cat", "sea"' in err
     scores = json.loads((there / "scores.json").read_text())
     assert all(score.keys() == {"CLIPScore"} and score["CLIPScore"] >= 0 for score in scores.values())
 

@@ -3,6 +3,7 @@
 import json
 import signal
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -77,6 +78,50 @@ def test_near_duplicates(photos, towers, capsys):
     capsys.readouterr()
     groups = found(capsys, "--duplicates", "0.9999")["groups"]
     assert [[row["path"].rsplit("/", 1)[-1] for row in group] for group in groups] == [["a.png", "twin.png"]]
+    (photos / "twin.png").unlink()
+    assert index("photos", *towers[:2]) == 0
+    capsys.readouterr()
+    assert main(["search", "photos.index", "--duplicates", "0.9999", "--out", "twins.png"]) == 0
+    assert capsys.readouterr() == ("no two of 5 items have a cosine of 0.9999 or more\n", "")
+    assert not (photos.parent / "twins.png").exists()
+
+
+def test_nothing_readable_is_no_index(photos, here, towers, capsys):
+    assert index("photos", *towers[:2]) == 0
+    before = Index.open(here / "photos.index").items()
+    for path in photos.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    capsys.readouterr()
+    for options in ([], ["--out", "new.index"]):
+        assert index("photos", *towers[:2], *options) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.splitlines()[-1] == "clipopt: none of the 7 pictures could be read: nothing was indexed"
+    assert Index.open(here / "photos.index").items() == before
+    assert not (here / "new.index").exists()
+
+
+def test_words_that_the_scorer_lacks_are_named(made, capsys):
+    assert main(["search", "photos.index", "a zebrafish", "photos/a.png"]) == 0
+    assert 'does not know "zebrafish"' in capsys.readouterr().err
+    assert main(["search", "photos.index", "a red fox" + 99 * " red"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("backend", ["usearch", "faiss"])
+def test_the_graph_is_built_where_something_changed(photos, here, towers, backend):
+    pytest.importorskip(backend)
+    command = ["photos", *towers[:2], "--backend", backend]
+    built = []
+    for _ in range(2):
+        assert index(*command) == 0
+        (graph,) = (here / "photos.index").glob("approximate-*")
+        built.append((graph.name, graph.stat().st_mtime_ns))
+    assert built[0] == built[1]
+    (photos / "a.png").unlink()
+    assert index(*command) == 0
+    (graph,) = (here / "photos.index").glob("approximate-*")
+    assert graph.name != built[0][0]
 
 
 def test_again_only_what_changed(photos, here, towers, capsys):
@@ -125,14 +170,41 @@ def test_texts(here, towers, capsys):
 def test_embeddings_of_clip_retrieval(here, towers, capsys):
     (here / "made" / "img_emb").mkdir(parents=True)
     rows = load_scorer(towers[1]).encode_text(["a red apple", "the snow"])
-    import numpy as np
-
     np.save(here / "made" / "img_emb" / "img_emb_0.npy", 7 * rows.numpy())
-    for _ in range(2):
+    for changes in ("2 added, 0 removed", "0 added, 0 removed"):
         assert index("made", "--clip-retrieval", *towers[:2]) == 0
-    assert capsys.readouterr().out.splitlines()[-2] == "2 embeddings: 2 added, 2 removed, 0 unreadable"
+        assert capsys.readouterr().out.splitlines()[-2] == f"2 embeddings: {changes}, 0 unreadable"
     assert main(["search", "made.index", "the snow", "--top", "1"]) == 0
     assert capsys.readouterr().out == "1.000  img_emb_0.npy#1\n"
+    np.save(here / "made" / "img_emb" / "img_emb_1.npy", rows[:1].numpy())
+    assert index("made", "--clip-retrieval", *towers[:2]) == 0
+    assert capsys.readouterr().out.splitlines()[-2] == "3 embeddings: 3 added, 2 removed, 0 unreadable"
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (np.ones((2, 5)), "img_emb_1.npy has rows of length 5, expected 16: give the --scorer"),
+        (np.full((2, 16), np.nan), "img_emb_1.npy must hold a table of finite numbers"),
+        (None, "cannot read made/img_emb/img_emb_1.npy"),
+    ],
+    ids=["width", "nan", "broken"],
+)
+def test_bad_embeddings_leave_the_index_as_it_was(here, towers, capsys, bad, reason):
+    (here / "made" / "img_emb").mkdir(parents=True)
+    np.save(here / "made" / "img_emb" / "img_emb_0.npy", np.eye(3, 16))
+    assert index("made", "--clip-retrieval", *towers[:2]) == 0
+    np.save(here / "made" / "img_emb" / "img_emb_0.npy", np.eye(4, 16))
+    second = here / "made" / "img_emb" / "img_emb_1.npy"
+    second.touch() if bad is None else np.save(second, bad)
+    before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+    capsys.readouterr()
+    for options in ([], ["--out", "new.index"]):
+        assert index("made", "--clip-retrieval", *towers[:2], *options) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert reason in err
+    assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
 
 
 @pytest.mark.parametrize(
@@ -154,6 +226,8 @@ def test_embeddings_of_clip_retrieval(here, towers, capsys):
         (["search", "photos.index", "snow", "--out", "all.csv"], "must end in .jsonl"),
         (["search", "photos.index", "snow", "--out", "there.png"], "there.png is there already"),
         (["search", "photos.index", "photos/broken.jpg"], "another kind of file"),
+        (["search", "photos.index", "nowhere.PNG"], "no such picture: nowhere.PNG"),
+        (["search", "photos.index", "snow", "--without", "nowhere.wav"], "no such sound"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(made, capsys, arguments, reason):

@@ -64,6 +64,11 @@ def test_captions_of_sounds_are_scored(sounds, here, capsys):
         heard = scorer.encode_audio(load_sound(sounds / "bird.wav", rate=8000)[None])[0]
         expected = 100 * float(heard @ scorer.encode_text(["a bird sings"])[0])
     assert scores["bird"]["torchmetrics CLIPScore"] == pytest.approx(expected, abs=1e-3)
+    assert main(common) == 0
+    plain = json.loads(capsys.readouterr().out)["scores"]["rain"]["CLIPScore"]
+    cosine = scores["rain"]["torchmetrics CLIPScore"] / 100
+    assert cosine > 0
+    assert plain == pytest.approx(2.5 * cosine, abs=1e-5)  # nothing about photos before it
     (here / "captions.json").write_text(json.dumps({"broken": "a bird"}))
     assert main(common) == 1
     assert "cannot read sounds/broken.wav" in capsys.readouterr().err
