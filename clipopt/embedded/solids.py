@@ -132,7 +132,7 @@ def _store() -> Path:
 
 @cache
 def solid_sprites() -> SolidSprites:
-    """All solids as pictures; rendered at the first call and kept in the user's cache folder, about 130 MB."""
+    """All solids as pictures; rendered at the first call and kept in the user's cache folder, about 170 MB."""
     from clipopt.files import atomic
 
     known = f"{AZIMUTHS} {ELEVATIONS} {SIDE} {_FOV} {_FILL} {_AMBIENT} {_BRIGHT} {sorted(_FRONT)}"

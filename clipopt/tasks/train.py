@@ -16,8 +16,8 @@ class Train:
     takes as --scorer or --judge.
 
     These settings take about 160 minutes of one CPU core (scorer; reckoned) with fast bfloat16, twice that elsewhere,
-    and 2 GB of disk while they run. The same seed gives the same weights on one machine. To try the machinery first:
-    clipopt train scorer --share 0.01
+    and 2 GB of disk while they run. The same seed gives the same weights on one machine. To try the machinery first,
+    in some minutes: clipopt train scorer --share 0.01
     """
 
     which: Literal["scorer", "judge", "plain"]
@@ -28,7 +28,7 @@ class Train:
     overwrite: bool = False
     """Train into --out even though it holds an earlier training."""
     resume: Path | None = None
-    """Go on with a training that was interrupted: its folder. It then takes no other option."""
+    """Go on with a training that was interrupted: its folder. Its settings stay as they were."""
     share: float = 1.0
     """Share of the shipped training to do, between 0 and 1."""
     seed: int | None = None

@@ -26,7 +26,7 @@ class TrainGenerator:
     overwrite: bool = False
     """Train into --out even though it holds an earlier training."""
     resume: Path | None = None
-    """Go on with a training that was interrupted: its folder. It then takes no other option."""
+    """Go on with a training that was interrupted: its folder. Its settings stay as they were."""
     share: float = 1.0
     """Share of the shipped training to do, between 0 and 1."""
     seed: int | None = None
