@@ -16,6 +16,7 @@ from clipopt.tasks.drawing import Drawing, Item, Plan
 from clipopt.tasks.evaluating_mesh import solid_bank
 from clipopt.tasks.evaluations import evenly
 from clipopt.tasks.grammar import WorldGrammar
+from clipopt.tasks.kinds import Begin
 
 
 @pytest.fixture(scope="module", params=["embedded", "embedded-judge", "embedded-plain"])
@@ -73,18 +74,18 @@ def test_they_name_shapes_that_they_never_saw(scorer, plain_world):
     assert (named == torch.tensor(right)).float().mean() > 0.75
 
 
-def test_the_judge_reads_what_the_scorer_drew():
-    """`clipopt eval image` in small, where sketches alone do not do: the guard against changes that spoil pictures."""
-    chosen = evenly([p for p in prompts() if p.group in ("counts", "relations")], 12)
+@pytest.mark.parametrize(("begin", "steps", "tries", "least"), [("sketch", 24, 2, 9), ("noise", 60, 1, 5)])
+def test_the_judge_reads_what_the_scorer_drew(begin: Begin, steps: int, tries: int, least: int):
+    """`clipopt eval image` in small: the guard against changes that spoil the pictures.
+
+    Sketches can be read before anything is optimized, noise cannot: of twelve the judge had 12 and 8 when this was
+    written.
+    """
+    chosen = evenly(prompts(), 12)
     scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
     items = [Item({p.text: 1.0}, 0, p.text) for p in chosen]
-    drawing = Drawing(Plan(128, 128, steps=24, crops=4, begin="sketch", tries=2), items, scorer)
-    steps = drawing.draw()
-    next(steps)
-    begun = sum(r.right for r in read(judge, drawing.best.images, chosen))
-    for _ in steps:
+    drawing = Drawing(Plan(128, 128, steps=steps, crops=4, begin=begin, tries=tries), items, scorer)
+    for _ in drawing.draw():
         pass
     right = [r.right for r in read(judge, drawing.best.images, chosen)]
-    wrong = [p.text for p, r in zip(chosen, right, strict=True) if not r]
-    assert sum(right) >= 8, wrong  # 10 when this was written, of which the sketches had 5
-    assert sum(right) > begun, wrong
+    assert sum(right) >= least, [p.text for p, r in zip(chosen, right, strict=True) if not r]
