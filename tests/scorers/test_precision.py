@@ -81,7 +81,7 @@ def test_works_without_a_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_the_probe_itself_gives_a_verdict_and_spares_this_process(cache: Path) -> None:
     factor = precision.cpu_speedup()
-    assert factor is None or 0.01 < factor < 1000
+    assert factor is None or 0 < factor < 1000  # a hundredth where it is only emulated
     assert list(json.loads(cache.read_text()).values()) == [factor]
 
 
