@@ -35,7 +35,7 @@ commands:
   eval     measure a task on its fixed suite of prompts
 
 `clipopt COMMAND --help` teaches a command, `clipopt --version` names the version.
-Exit status: 0 done, 2 bad input (nothing that was there is lost), 130 interrupted (saved, resumable), 1 anything else.
+Exit status: 0 done, 2 bad input (nothing was written), 130 interrupted (saved, resumable), 1 anything else.
 """
 
 T = TypeVar("T")
@@ -75,8 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(error, BAD_INPUT)
         try:
             work()
-        except ValueError as error:  # of what only the work could find out
-            return _fail(error, BAD_INPUT)
         except (FloatingPointError, OSError, MemoryError) as error:
             return _fail(error, FAILED)
     except KeyboardInterrupt:

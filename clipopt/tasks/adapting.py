@@ -70,7 +70,7 @@ def _adapt(
     pictures, kept = _read(task, data, chosen, broken, device)
     lacking = sorted(set(range(len(data.labels))) - set(numbers[kept].tolist()))
     if lacking:
-        raise ValueError(f"none of the pictures chosen of {data.labels[lacking[0]]} could be read: put others there")
+        raise OSError(f"none of the pictures chosen of {data.labels[lacking[0]]} could be read: put others there")
     examples = Examples(pictures, numbers[kept], data.labels, templates)
     started = time.perf_counter()
     options = Options(

@@ -83,7 +83,7 @@ def prepare(task: Caption) -> Callable[[], None]:
         if stopped:
             raise KeyboardInterrupt
         if not done:
-            raise ValueError(f"none of the {len(broken)} pictures could be read: nothing is written")
+            raise OSError(f"none of the {len(broken)} pictures could be read: nothing is written")
 
     return work
 

@@ -77,7 +77,7 @@ def prepare(task: Classify) -> Callable[[], None]:
         if stopped:
             raise KeyboardInterrupt
         if not named:
-            raise ValueError(f"none of the {len(broken)} pictures could be read: nothing is written")
+            raise OSError(f"none of the {len(broken)} pictures could be read: nothing is written")
 
     return work
 
