@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.captions.candidates import Candidate
-from clipopt.scorers.hub import TRANSFORMERS, hub_folder, is_hub_id
+from clipopt.scorers.hub import TRANSFORMERS, hub_folder, is_hub_id, without_bars
 from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec
 from clipopt.types import generator
 
@@ -277,18 +277,12 @@ def _load(kind: Any, folder: Path) -> Any:
         raise ValueError(f"cannot load {folder}: {' '.join(str(error).split())}") from error
 
 
+@without_bars()
 def _frozen(kind: Any, folder: Path, device: str) -> Any:
-    from transformers.utils import logging
-
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
         model, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except Exception as error:
         raise ValueError(f"cannot load {folder}: {' '.join(str(error).split())}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])
         raise ValueError(f"{folder} is no {kind.__name__}: it lacks {len(lacking)} tensors, {lacking[0]} first")

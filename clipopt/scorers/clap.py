@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
-from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files
+from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files, without_bars
 from clipopt.scorers.precision import resolve_dtype
 from clipopt.types import Embeddings
 
@@ -137,6 +137,7 @@ def is_clap(spec: str) -> bool:
         return is_hub_id(spec) and "clap" in spec.lower()
 
 
+@without_bars()
 def load_clap(spec: str, *, device: str = "cpu", dtype: str = "auto") -> ClapScorer:
     """Load a CLAP from its folder or by its id on the hub, such as "laion/clap-htsat-unfused".
 
@@ -145,15 +146,12 @@ def load_clap(spec: str, *, device: str = "cpu", dtype: str = "auto") -> ClapSco
     """
     import transformers
     from safetensors import SafetensorError
-    from transformers.utils import logging
 
     local = Path(spec).expanduser()
     folder = local if local.is_dir() else hub_folder(spec) if is_hub_id(spec) else None
     if folder is None or (missing := missing_files(folder)):
         lacking = f"{spec} has no {' and no '.join(missing)}" if folder else f"no CLAP model {spec!r}"
         raise ValueError(f"{lacking}: expected a whole folder, or a hub id such as laion/clap-htsat-unfused")
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
         config = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -161,8 +159,5 @@ def load_clap(spec: str, *, device: str = "cpu", dtype: str = "auto") -> ClapSco
         scorer = ClapScorer(model, tokenizer, config, name=spec if is_hub_id(spec) else folder.name)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ValueError(f"cannot load {spec}: {' '.join(str(error).split())}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
     scorer.model.to(resolve_dtype("float32" if dtype == "auto" else dtype, device))
     return scorer.to(torch.device(device))

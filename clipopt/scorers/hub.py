@@ -3,7 +3,8 @@
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,20 @@ TOKENIZER = Layout(
     optional=_TOKENIZER_REST,
     elsewhere="` where there is network and copy its cache folder ~/.cache/huggingface/hub here",
 )
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Load models of transformers without its progress bars; also a decorator of what loads them."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
 
 
 def is_hub_id(spec: str) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
-from clipopt.scorers.hub import missing_files
+from clipopt.scorers.hub import missing_files, without_bars
 from clipopt.scorers.precision import in_range, resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, PatchSpec, fit, patchify, read_image_spec
 from clipopt.types import Embeddings, Images
@@ -162,6 +162,7 @@ def canonical(text: str) -> str:
     return re.sub(r"\s+", " ", text.lower().translate(str.maketrans("", "", string.punctuation))).strip()
 
 
+@without_bars()
 def load_huggingface(
     folder: Path, *, name: str | None = None, device: torch.device | str = "cpu", dtype: str = "auto"
 ) -> HuggingFaceScorer:
@@ -181,10 +182,7 @@ def load_huggingface(
     number_format = resolve_dtype(dtype, device)
     import transformers
     from safetensors import SafetensorError
-    from transformers.utils import logging
 
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -197,9 +195,6 @@ def load_huggingface(
         )
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ValueError(f"cannot load {name}: {' '.join(str(error).split())}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
     if report["missing_keys"]:
         keys = sorted(report["missing_keys"])
         raise ValueError(f"the weights of {name} lack {len(keys)} tensors, {keys[0]} first: copy them again")

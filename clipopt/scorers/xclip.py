@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
-from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files
+from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files, without_bars
 from clipopt.scorers.precision import resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec
 
@@ -67,6 +67,7 @@ class XClipScorer(nn.Module):
         return fitted.unflatten(0, films.shape[:2]).to(self.model.dtype)
 
 
+@without_bars()
 def load_xclip(spec: str, *, device: str = "cpu", dtype: str = "auto") -> XClipScorer:
     """Load an X-CLIP from its folder or by its id on the hub, such as "microsoft/xclip-base-patch32".
 
@@ -75,7 +76,6 @@ def load_xclip(spec: str, *, device: str = "cpu", dtype: str = "auto") -> XClipS
     """
     import transformers
     from safetensors import SafetensorError
-    from transformers.utils import logging
 
     local = Path(spec).expanduser()
     folder = local if local.is_dir() else hub_folder(spec) if is_hub_id(spec) else None
@@ -85,16 +85,11 @@ def load_xclip(spec: str, *, device: str = "cpu", dtype: str = "auto") -> XClipS
     image_spec = read_image_spec(folder)
     if not isinstance(image_spec, ImageSpec):
         raise ValueError(f"{spec} cuts pictures into patches of its own: expected an X-CLIP model")
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = transformers.XCLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ValueError(f"cannot load {spec}: {' '.join(str(error).split())}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
     scorer = XClipScorer(model, tokenizer, image_spec, name=spec if is_hub_id(spec) else folder.name)
     scorer.model.to(resolve_dtype("float32" if dtype == "auto" else dtype, device))
     return scorer.to(torch.device(device))
