@@ -44,7 +44,7 @@ class Trainer(Protocol):
 
 
 def resumed(task: T) -> T:
-    """A task that resumes a training, with its device and folder of pictures where no others are given.
+    """A task that resumes a training, with its folder of pictures where no other is given.
 
     Raises:
         ValueError: the folder holds nothing of this kind to resume, or an option says otherwise than the training.
@@ -60,8 +60,6 @@ def resumed(task: T) -> T:
             raise ValueError(f"a training goes on as it began: leave --{name} out beside --resume{began}")
     if task.pictures is None and kept.get("pictures"):
         task = replace(task, pictures=Path(kept["pictures"]))
-    if not isinstance(task, TrainMotion) and task.device == "cpu":
-        task = replace(task, device=kept.get("device", "cpu"))
     return task
 
 
@@ -83,7 +81,7 @@ def settle(task: Task, *more: str, device: str = "cpu") -> dict[str, Any]:
     check_out(task.out, overwrite=task.overwrite)
     fast = resolve_dtype(task.precision, device) == torch.bfloat16
     pictures = None if task.pictures is None else str(task.pictures.resolve())
-    used = {"precision": "bfloat16" if fast else "float32", "device": device, "pictures": pictures}
+    used = {"precision": "bfloat16" if fast else "float32", "pictures": pictures}
     return {name: getattr(task, name) for name in names} | used
 
 
@@ -160,7 +158,8 @@ def run(
             if pressed():
                 break
     if trainer.done < total:
-        sys.stderr.write(f"interrupted and saved; go on with: clipopt train {task.which} --resume {out}\n")
+        where = "" if device == "cpu" else f" --device {device}"
+        sys.stderr.write(f"interrupted and saved; go on with: clipopt train {task.which} --resume {out}{where}\n")
         raise KeyboardInterrupt
 
 
