@@ -146,7 +146,7 @@ def train(variant: Variant, pictures: Path, path: Path) -> tuple[TowerScorer, fl
     plain = load_scorer("embedded-plain")
     assert isinstance(plain, TowerScorer)
     begin = None if variant.nothing else plain.towers
-    trainer = variant.trainer(recipe, variant.pictures(folder), begin=begin)
+    trainer = variant.trainer(recipe, variant.pictures(folder, recipe.pictures), begin=begin)
     start = time.process_time()
     for _ in tqdm(trainer.run(), total=recipe.batches, desc=path.stem, file=sys.stderr):
         pass

@@ -32,6 +32,11 @@ TEMPORARY = ".*.tmp.*"
 """Glob pattern of what a killed process can leave behind beside a file; safe to delete."""
 
 
+def cache_folder() -> Path:
+    """Where clipopt keeps what it can make again: clipopt in XDG_CACHE_HOME, or in ~/.cache. It need not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipopt"
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write a file so that, even when the process is killed, `path` holds the old content or the new.

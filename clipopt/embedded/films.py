@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from clipopt.embedded.moves import plan, show_posed, side_of, still_row
 from clipopt.embedded.moves import stills as stills_of
 from clipopt.embedded.people import poses
+from clipopt.embedded.pictures import keep
 from clipopt.geometry.skeleton import axis_rotation
 from clipopt.render.figure import pose
 
@@ -44,10 +45,7 @@ def draw(world: int, films: int, stills: int, folder: Path) -> Iterator[tuple[in
             jobs.append((folder / f"{kind}-{each}-{first:06d}.npy", partial(make, world, first, each)))
     for done, (path, make) in enumerate(jobs):
         if not path.exists():
-            part = path.with_suffix(".part")
-            with part.open("wb") as file:
-                np.save(file, make())
-            part.replace(path)
+            keep(path, make())
         yield done + 1, len(jobs)
 
 

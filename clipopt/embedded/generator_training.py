@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from clipopt.embedded.captions import caption, describe
 from clipopt.embedded.generator import SIDE, TIMESTEPS, new_coder, new_denoiser, new_scheduler, text_encoder
 from clipopt.embedded.painters import Painter
-from clipopt.embedded.pictures import claim
+from clipopt.embedded.pictures import claim, has, keep
 from clipopt.embedded.stages import Stage, Trainer, seeded
 from clipopt.scorers.tower import PAD, TowerScorer
 from clipopt.types import Images
@@ -55,7 +55,7 @@ def paint(recipe: Recipe, scorer: TowerScorer, folder: Path, side: int = SIDE) -
     for start in range(0, recipe.pictures, CHUNK):
         count = min(CHUNK, recipe.pictures - start)
         path = folder / f"{start // CHUNK:04d}-images.npy"
-        if not path.exists():
+        if not has(path, count):
             images, texts = [], []
             for number in range(start, start + count):
                 image, scene = painter.paint(number)
@@ -64,23 +64,21 @@ def paint(recipe: Recipe, scorer: TowerScorer, folder: Path, side: int = SIDE) -
                 texts += [caption(describe(scene, rng), rng) for _ in range(_WORDINGS)]
             ids = scorer.towers.tokenize(texts)
             ids = F.pad(ids, (0, scorer.towers.config.context - ids.shape[1])).view(count, _WORDINGS, -1)
-            np.save(folder / f"{start // CHUNK:04d}-ids.npy", ids.numpy().astype(np.int16))
-            with path.with_suffix(".part").open("wb") as file:
-                np.save(file, np.stack(images))
-            path.with_suffix(".part").replace(path)
+            keep(folder / f"{start // CHUNK:04d}-ids.npy", ids.numpy().astype(np.int16))
+            keep(path, np.stack(images))
         yield start + count
 
 
 class Painted:
-    """The painted pictures of a folder, memory mapped."""
+    """The first `count` painted pictures of a folder, by default all, memory mapped."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, count: int | None = None) -> None:
         paths = sorted(folder.glob("*-images.npy"))
         if not paths:
             raise ValueError(f"no painted pictures in {folder}; `clipopt train generator` paints them first")
         self._images = [np.load(path, mmap_mode="r") for path in paths]
         self.ids = torch.from_numpy(
-            np.concatenate([np.load(path.with_name(path.name.replace("images", "ids"))) for path in paths])
+            np.concatenate([np.load(path.with_name(path.name.replace("images", "ids"))) for path in paths])[:count]
         )
 
     def __len__(self) -> int:

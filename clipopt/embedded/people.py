@@ -9,7 +9,6 @@ Left and right are the figure's own.
 """
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipopt.embedded.concepts import COLOURS
+from clipopt.files import atomic, cache_folder
 from clipopt.geometry.skeleton import FREEDOMS, NAMES, limits, mirror_angles
 from clipopt.render.draw import draw, silhouettes
 from clipopt.render.figure import Clothes, Posed, cameras, pose, surface
@@ -186,18 +186,18 @@ class PoseSprites:
 _VIEWS = ((0, 0, 18, -18, 40, -40, 70, -70), (32, -32, 45, -45, 60, -60, 80, -80))
 
 
-def pose_sprites(seed: int = 0, *, variants: int = 2, side: int = 96, cache_folder: Path | None = None) -> PoseSprites:
+def pose_sprites(seed: int = 0, *, variants: int = 2, side: int = 96, folder: Path | None = None) -> PoseSprites:
     """Every pose from several sides, in several clothes and with angles a little off; drawn once, then kept on disk.
 
     Args:
         seed: Other seeds give other clothes, angles and heights of the camera.
         variants: Pictures of each pose from each side.
         side: Pixels of a picture's side.
-        cache_folder: Where to keep them; None: ~/.cache/clipopt, or what XDG_CACHE_HOME says.
+        folder: Where to keep them; None: ~/.cache/clipopt, or what XDG_CACHE_HOME says.
     """
     source = files("clipopt.embedded").joinpath("people.txt").read_bytes()
     key = blake2b(source + repr((seed, variants, side, _VIEWS, 1)).encode(), digest_size=6).hexdigest()
-    folder = cache_folder or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "clipopt"
+    folder = folder or cache_folder()
     path = folder / f"people-{key}.npz"
     if path.is_file():
         with np.load(path) as kept:
@@ -216,10 +216,8 @@ def pose_sprites(seed: int = 0, *, variants: int = 2, side: int = 96, cache_fold
                 azimuths.append(azimuth)
     made = PoseSprites(np.stack(images), np.array(numbers), np.array(azimuths, np.float32))
     folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, images=made.images, pose=made.pose, azimuth=made.azimuth)
-    part.replace(path)
+    with atomic(path) as temporary:
+        np.savez_compressed(temporary, images=made.images, pose=made.pose, azimuth=made.azimuth)
     return made
 
 

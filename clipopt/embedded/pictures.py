@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clipopt.embedded.captions import caption, describe, falsify, vocabulary
 from clipopt.embedded.painters import Painter
+from clipopt.files import atomic
 from clipopt.scorers.tower import PAD, UNKNOWN, words
 
 CHUNK = 5_000
@@ -62,10 +63,18 @@ def _paint_chunk(seed: int, chunk: int, count: int, folder: Path, side: int) -> 
         "images": np.stack(images),
     }
     for name, array in arrays.items():
-        path = folder / f"{chunk:04d}-{name}.npy"
-        with path.with_suffix(".part").open("wb") as file:
-            np.save(file, array)
-        path.with_suffix(".part").replace(path)
+        keep(folder / f"{chunk:04d}-{name}.npy", array)
+
+
+def keep(path: Path, rows: NDArray[Any]) -> None:
+    """Write a chunk, whole or not at all; what `has` asks for is written last."""
+    with atomic(path) as temporary:
+        np.save(temporary, rows)
+
+
+def has(path: Path, count: int) -> bool:
+    """Whether a chunk of at least `count` rows stands at `path`: a shorter training may have left fewer."""
+    return path.exists() and len(np.load(path, mmap_mode="r")) >= count
 
 
 def require(folder: Path, words: Sequence[str], **world: int | str) -> str:
@@ -111,7 +120,7 @@ def paint(seed: int, count: int, folder: Path, *, workers: int | None = None, si
     sprites()
     claim(folder, vocabulary(), seed=seed, side=side)
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
-    missing = [n for n in range(len(sizes)) if not (folder / f"{n:04d}-images.npy").exists()]
+    missing = [n for n, size in enumerate(sizes) if not has(folder / f"{n:04d}-images.npy", size)]
     done = sum(size for n, size in enumerate(sizes) if n not in missing)
     yield done
     if workers == 1:
@@ -145,21 +154,21 @@ class Batch:
 
 
 class Pictures:
-    """The painted pictures of a folder, memory mapped."""
+    """The first `count` painted pictures of a folder, by default all, memory mapped."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, count: int | None = None) -> None:
         names = sorted(p.name.split("-")[0] for p in folder.glob("*-images.npy"))
         if not names:
             raise ValueError(f"no painted pictures in {folder}; `clipopt train` paints them first")
         self._images = [np.load(folder / f"{n}-images.npy", mmap_mode="r") for n in names]
         self._starts = np.cumsum([0] + [len(i) for i in self._images])
         self._rest = {
-            key: torch.from_numpy(np.concatenate([np.load(folder / f"{n}-{key}.npy") for n in names]))
+            key: torch.from_numpy(np.concatenate([np.load(folder / f"{n}-{key}.npy") for n in names])[:count])
             for key in ("scenes", "tinted", "said", "false", "ids", "false_ids")
         }
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._rest["ids"])
 
     def images(self, numbers: Int[Tensor, " b"]) -> UInt8[Tensor, "b 3 s s"]:
         """Pictures by number."""

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from clipopt.embedded.captions import Scene, caption, vocabulary
 from clipopt.embedded.generator import SIDE
-from clipopt.embedded.pictures import claim
+from clipopt.embedded.pictures import claim, has, keep
 from clipopt.embedded.sketcher import Sketcher, SketcherConfig
 from clipopt.embedded.sketching import said_at_random, sketch
 from clipopt.embedded.stages import Stage, Trainer, seeded
@@ -66,7 +66,7 @@ def paint(recipe: Recipe, coder: Any, folder: Path, *, name: str = "", device: s
     for start in range(0, recipe.pictures, CHUNK):
         count = min(CHUNK, recipe.pictures - start)
         path = folder / f"{start // CHUNK:04d}-latents.npy"
-        if not path.exists():
+        if not has(path, count):
             pictures, texts = [], []
             for number in range(start, start + count):
                 rng = Random(f"{recipe.world}/{number}")
@@ -76,10 +76,8 @@ def paint(recipe: Recipe, coder: Any, folder: Path, *, name: str = "", device: s
             ids = torch.zeros(len(texts), reader.config.context, dtype=torch.int16)
             told = reader.tokenize(texts)
             ids[:, : told.shape[1]] = told
-            np.save(path.with_name(path.name.replace("latents", "ids")), ids.view(count, _WORDINGS, -1).numpy())
-            with path.with_suffix(".part").open("wb") as file:
-                np.save(file, encode(coder, np.stack(pictures), device).numpy())
-            path.with_suffix(".part").replace(path)
+            keep(path.with_name(path.name.replace("latents", "ids")), ids.view(count, _WORDINGS, -1).numpy())
+            keep(path, encode(coder, np.stack(pictures), device).numpy())
         yield start + count
 
 
@@ -100,7 +98,8 @@ class SketcherTrainer(Trainer):
         begin: Sketcher | None = None, device: str = "cpu", amp: bool = True,
     ) -> None:  # fmt: skip
         def read(what: str) -> Tensor:
-            return torch.from_numpy(np.concatenate([np.load(path) for path in sorted(folder.glob(f"*-{what}.npy"))]))
+            chunks = [np.load(path) for path in sorted(folder.glob(f"*-{what}.npy"))]
+            return torch.from_numpy(np.concatenate(chunks)[: recipe.pictures])
 
         self.latents: Float[Tensor, "n c h w"] = scale * read("latents").float()
         self.ids: Int[Tensor, "n v w"] = read("ids").long()

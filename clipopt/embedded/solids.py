@@ -10,11 +10,9 @@ A solid has the number of the concept that it shows: it is a second manner of dr
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from torch.nn import functional as F
 
 from clipopt.embedded.concepts import number_of
 from clipopt.embedded.models import MODELS
+from clipopt.files import atomic, cache_folder
 from clipopt.geometry.camera import look_at, orbit
 from clipopt.geometry.mesh import Mesh, fit
 from clipopt.render.draw import draw, silhouettes
@@ -126,22 +125,16 @@ class SolidSprites:
         return Image.fromarray(np.concatenate([np.clip(rgb, 0, 255).astype(np.uint8), cover], -1), "RGBA")
 
 
-def _store() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipopt"
-
-
 @cache
 def solid_sprites() -> SolidSprites:
     """All solids as pictures; rendered at the first call and kept in the user's cache folder, about 170 MB."""
-    from clipopt.files import atomic
-
     known = f"{AZIMUTHS} {ELEVATIONS} {SIDE} {_FOV} {_FILL} {_AMBIENT} {_BRIGHT} {sorted(_FRONT)}"
     digest = hashlib.sha256(known.encode())
     for solid in solids():
         mesh = solid.mesh()
         for values in (mesh.vertices, mesh.faces, mesh.colors):
             digest.update(b"" if values is None else (values * 1e4).round().int().numpy().tobytes())
-    path = _store() / f"solids-{digest.hexdigest()[:12]}.npy"
+    path = cache_folder() / f"solids-{digest.hexdigest()[:12]}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         rendered = np.stack([render(s.mesh(), front=s.noun in _FRONT) for s in solids()])

@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from clipopt.files import cache_folder, write_text
 
 #: bfloat16 costs digits; below this factor over float32 it is not worth them.
 WORTHWHILE = 1.2
@@ -118,7 +119,7 @@ def cpu_speedup() -> float | None:
     Measured once in a child process, because torch dies of an illegal instruction on some virtual machines, and
     kept in the user's cache folder for this processor, torch release and number of threads.
     """
-    cache = _cache_folder() / "bfloat16.json"
+    cache = cache_folder() / "bfloat16.json"
     key = _machine()
     known = _read(cache)
     if key in known:
@@ -144,10 +145,6 @@ def _machine() -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipopt"
-
-
 def _read(cache: Path) -> dict[str, float | None]:
     try:
         known = json.loads(cache.read_text(encoding="utf-8"))
@@ -157,11 +154,9 @@ def _read(cache: Path) -> dict[str, float | None]:
 
 
 def _write(cache: Path, known: dict[str, float | None]) -> None:
-    """Atomically; a cache folder that cannot be written costs the next run two seconds, nothing else."""
+    """A cache folder that cannot be written costs the next run two seconds, nothing else."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache.parent, delete=False, encoding="utf-8") as file:
-            json.dump(known, file)
-        Path(file.name).replace(cache)
+        write_text(cache, json.dumps(known))
     except OSError:
         return

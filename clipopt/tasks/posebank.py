@@ -4,7 +4,6 @@ A tenth are poses of the whole body as people take them, which chance does not p
 them meaning: `clipopt motion` looks for the ones that fit a phrase.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clipopt.embedded.people import Stance, jittered, poses, stance
-from clipopt.files import atomic
+from clipopt.files import atomic, cache_folder
 from clipopt.geometry.skeleton import NAMES, mirror_angles, mirror_root
 from clipopt.render.figure import pose
 from clipopt.scorers import Scorer
@@ -155,17 +154,17 @@ class Bank:
 
 
 @torch.no_grad()
-def load_bank(scorer: Scorer, size: int = SIZE, *, cache_folder: Path | None = None) -> Bank:
+def load_bank(scorer: Scorer, size: int = SIZE, *, folder: Path | None = None) -> Bank:
     """The bank as `scorer` sees it: drawn and encoded once for each scorer, then kept on disk.
 
     Args:
         scorer: Who looks.
         size: Poses.
-        cache_folder: Where to keep the rows; None: ~/.cache/clipopt, or what XDG_CACHE_HOME says.
+        folder: Where to keep the rows; None: ~/.cache/clipopt, or what XDG_CACHE_HOME says.
     """
     angles, root = pose_bank(size)
     digest = blake2b(angles.numpy().tobytes() + root.numpy().tobytes(), digest_size=6).hexdigest()
-    folder = cache_folder or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "clipopt"
+    folder = folder or cache_folder()
     path = folder / f"bank-{scorer.fingerprint}-{digest}-{_DRAWN}.pt"
     posed = pose(angles, root)
     joints = posed.joints - posed.joints[:, :1] * torch.tensor([1.0, 0, 1])

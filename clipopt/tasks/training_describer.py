@@ -48,8 +48,8 @@ def _train(task: TrainDescriber, settings: dict[str, Any], scorer: TowerScorer, 
     with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
         for done in paint(recipe.world, recipe.pictures, pictures, workers=task.workers):
             bar.update(done - bar.n)
-    amp = settings["precision"] == "bfloat16"
-    trainer = DescriberTrainer(recipe, Pictures(pictures), scorer, begin=begin, device=task.device, amp=amp)
+    painted, amp = Pictures(pictures, recipe.pictures), settings["precision"] == "bfloat16"
+    trainer = DescriberTrainer(recipe, painted, scorer, begin=begin, device=task.device, amp=amp)
     trainings.run(task, trainer, recipe.stage.batches, out / "checkpoint.pt", device=task.device)
     path = out / "describer.safetensors"
     facts = {"seed": str(recipe.seed), "world": str(recipe.world)}

@@ -46,7 +46,7 @@ def _train(
     with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
         for done in generator_training.paint(recipe, scorer, pictures):
             bar.update(done - bar.n)
-    painted, amp = generator_training.Painted(pictures), settings["precision"] == "bfloat16"
+    painted, amp = generator_training.Painted(pictures, recipe.pictures), settings["precision"] == "bfloat16"
     batches = {}
     coder: Any
     if begin is None:

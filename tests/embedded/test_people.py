@@ -72,14 +72,14 @@ def test_a_wrong_angle_says_so():
 def test_sprites_are_drawn_once_transparent_and_labelled(tmp_path, monkeypatch):
     monkeypatch.setattr(people, "poses", lambda: poses()[3:5])
     monkeypatch.setattr(people, "_VIEWS", ((0, 40), (40, -40)))
-    bank = pose_sprites(0, variants=1, side=32, cache_folder=tmp_path)
+    bank = pose_sprites(0, variants=1, side=32, folder=tmp_path)
     assert bank.images.shape == (4, 32, 32, 4)
     assert bank.pose.tolist() == [0, 0, 1, 1]
     cover = bank.images[..., 3].astype(float) / 255
     assert (cover[:, 0, 0] == 0).all()
     assert (cover.mean((1, 2)) > 0.03).all()
     monkeypatch.setattr(people, "_sprite", None)  # the second time nothing is drawn
-    again = pose_sprites(0, variants=1, side=32, cache_folder=tmp_path)
+    again = pose_sprites(0, variants=1, side=32, folder=tmp_path)
     np.testing.assert_array_equal(again.images, bank.images)
 
 
