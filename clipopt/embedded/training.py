@@ -66,32 +66,25 @@ class Recipe:
         """Batches of all phases together."""
         return sum(p.batches for p in self.phases)
 
-    def further(self) -> "Recipe":
-        """What is left of the recipe for a tower that has been trained: what follows the first adversarial phase."""
-        first = next((n for n, p in enumerate(self.phases) if p.eps > 0), -1)
-        return replace(self, phases=self.phases[first + 1 :])
-
     def shortened(self, factor: float) -> "Recipe":
         """The same recipe with `factor` times the batches and pictures, at least a few of each."""
         phases = tuple(replace(p, batches=max(2, round(p.batches * factor))) for p in self.phases)
         return replace(self, phases=phases, pictures=max(2 * self.batch, round(self.pictures * factor)))
 
 
-def recipe(which: str) -> Recipe:
+def recipe(which: str, *, further: bool = False) -> Recipe:
     """The shipped settings of "scorer" and "judge", which share neither architecture, seed nor pictures.
 
-    "plain" has the scorer's size, and knows nothing of what hardens that.
+    "plain" has the scorer's size, and knows nothing of what hardens that. `further` is for weights that have been
+    trained before.
     """
-    phases: tuple[Phase, ...]
     if which == "scorer":
-        phases = (
-            Phase("plain", 1300, 1.5e-3, hybrids=32),
-            Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
-            Phase("plain", 1200, 1.2e-3, hybrids=32),
-            Phase("adversarial", 600, 1.2e-3, eps=1.5, replays=3, hybrids=32),
-            Phase("buffer", 1300, 8e-4, eps=2.0, replays=2, buffer=0.5, hybrids=32),
-        )
-        return Recipe(TowerConfig(places=True, vocabulary=vocabulary()), phases, seed=0, world=1)
+        config = TowerConfig(places=True, vocabulary=vocabulary())
+        if further:
+            phases, pictures = (_plain(1200, 1.2e-3), _hard(600), _buffer(1300)), 200_000
+        else:
+            phases, pictures = (_plain(910, 1.5e-3), _hard(450), _buffer(800)), 140_000
+        return Recipe(config, phases, seed=0, world=1, pictures=pictures)
     if which == "plain":
         return Recipe(TowerConfig(vocabulary=vocabulary()), (Phase("plain", 1000, 1.5e-3),), seed=0, world=1)
     if which == "judge":
@@ -99,14 +92,21 @@ def recipe(which: str) -> Recipe:
             stem=4, widths=(96, 192, 320), depths=(1, 2, 1), activation="relu", sharp_pooling=False, places=True,
             dim=160, vocabulary=vocabulary(),
         )  # fmt: skip
-        phases = (
-            Phase("plain", 1500, 1.5e-3, hybrids=32),
-            Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
-            Phase("plain", 700, 1.2e-3, hybrids=32),
-            Phase("adversarial", 450, 1.2e-3, eps=1.5, replays=3, hybrids=32),
-        )
-        return Recipe(config, phases, seed=1, world=2)
+        plain = _plain(700, 1.2e-3) if further else _plain(1500, 1.5e-3)
+        return Recipe(config, (plain, _hard(450)), seed=1, world=2)
     raise ValueError(f"expected 'scorer', 'judge' or 'plain', got {which!r}")
+
+
+def _plain(batches: int, lr: float) -> Phase:
+    return Phase("plain", batches, lr, hybrids=32)
+
+
+def _hard(batches: int) -> Phase:
+    return Phase("adversarial", batches, 1.2e-3, eps=1.5, replays=3, hybrids=32)
+
+
+def _buffer(batches: int) -> Phase:
+    return Phase("buffer", batches, 8e-4, eps=2.0, replays=2, buffer=0.5, hybrids=32)
 
 
 _MAX_SCALE = 60.0

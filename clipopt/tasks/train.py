@@ -15,8 +15,8 @@ class Train:
     optimized pictures. The folder that the last line names holds scorer.safetensors (judge, plain), which any command
     takes as --scorer or --judge.
 
-    These settings take about 160 minutes of one CPU core (scorer; reckoned) with fast bfloat16, twice that elsewhere,
-    and 2 GB of disk while they run. The same seed gives the same weights on one machine. To try the machinery first,
+    These settings took two and a half hours of two slow CPU cores (scorer, without bfloat16), 3.5 GB of memory, and 2 GB
+    of disk while they ran. The same seed gives the same weights on one machine. To try the machinery first,
     in some minutes: clipopt train scorer --share 0.01
     """
 
@@ -35,8 +35,8 @@ class Train:
     """Another seed than the shipped one."""
     begin: str | None = None
     """Begin at the weights of this scorer instead of nothing: embedded (judge: embedded-judge, plain: embedded-plain)
-    or a .safetensors of an earlier training. Words that it lacks are added, and what the recipe does up to its first
-    adversarial phase is left out."""
+    or a .safetensors of an earlier training. Words that it lacks are added, and scorer and judge go through phases for
+    what has learnt before."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the convolutions; auto measures whether bfloat16 works and is faster here."""
     device: str = "cpu"

@@ -46,16 +46,15 @@ def _train(task: Train, settings: dict[str, Any]) -> None:
     from clipopt.embedded import training
     from clipopt.embedded.pictures import Pictures, paint
 
-    recipe = training.recipe(task.which)
     begin = _begin(settings)
-    recipe = trainings.fit(recipe.further() if begin else recipe, settings)
+    recipe = trainings.fit(training.recipe(task.which, further=begin is not None), settings)
     out = trainings.folder(task, settings, "checkpoint.pt")
     pictures = task.pictures or out / "pictures"
     with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
         for done in paint(recipe.world, recipe.pictures, pictures, workers=task.workers):
             bar.update(done - bar.n)
     amp = settings["precision"] == "bfloat16"
-    trainer = training.Trainer(recipe, Pictures(pictures), begin=begin, device=task.device, amp=amp)
+    trainer = training.Trainer(recipe, Pictures(pictures, recipe.pictures), begin=begin, device=task.device, amp=amp)
     start = time.perf_counter()
     trainings.run(task, trainer, recipe.batches, out / "checkpoint.pt", device=task.device)
     seconds = time.perf_counter() - start

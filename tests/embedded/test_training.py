@@ -138,6 +138,8 @@ def test_shipped_recipes_share_nothing():
     assert scorer.world != judge.world
     assert scorer.config.widths != judge.config.widths
     assert scorer.shortened(0.01).batches < scorer.batches / 50
+    assert {p.name for p in scorer.phases} == {p.name for p in recipe("scorer", further=True).phases}
+    assert recipe("judge", further=True).phases[0].lr < judge.phases[0].lr  # what is learnt is to be kept
     with pytest.raises(ValueError, match="'scorer', 'judge' or 'plain'"):
         recipe("poet")
 
@@ -146,6 +148,21 @@ def test_pictures_are_missed_politely(tmp_path):
     with pytest.raises(ValueError, match="paints them first"):
         Pictures(tmp_path)
     assert pictures.CHUNK > 0
+
+
+def test_a_training_sees_its_own_pictures_whatever_else_the_folder_holds(plain_world, tmp_path):
+    """A shorter training that kept its pictures leaves fewer, a longer one more: neither changes what is learnt."""
+    folder = tmp_path / "pictures"
+    list(paint(0, 10, folder, workers=1))
+    assert list(paint(0, 24, folder, workers=1)) == [0, 24]
+    assert len(Pictures(folder)) == 24
+    assert list(paint(0, 10, folder, workers=1)) == [10]
+    few = Pictures(folder, 10)
+    assert len(few) == 10
+    list(paint(0, 10, tmp_path / "alone", workers=1))
+    again, alone = few.draw(8, generator(0)), Pictures(tmp_path / "alone").draw(8, generator(0))
+    assert torch.equal(again.images, alone.images)
+    assert torch.equal(again.ids, alone.ids)
 
 
 def test_pictures_of_another_world_are_refused_and_kept(painted, tmp_path):
