@@ -21,7 +21,8 @@ CONFIG = TowerConfig(
 @pytest.fixture
 def here(plain_world, tmp_path, monkeypatch):
     phases = (Phase("plain", 4, 2e-3), Phase("buffer", 3, 1e-3, eps=1.0, replays=2, buffer=0.5))
-    monkeypatch.setattr(training, "recipe", lambda which: Recipe(CONFIG, phases, 0, world=0, pictures=64, batch=16))
+    plan = Recipe(CONFIG, phases, 0, world=0, pictures=64, batch=16)
+    monkeypatch.setattr(training, "recipe", lambda which, *, further=False: plan)
     monkeypatch.setattr(task, "MEASURED", 40)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -67,16 +68,16 @@ def test_interrupted_and_resumed_it_ends_in_the_same_weights(here, monkeypatch, 
 
 
 def test_a_training_begins_at_the_weights_of_an_earlier_one(here, monkeypatch, capsys):
-    """What it left it finds; words are added; the phases up to the first adversarial one are left out."""
+    """What it left it finds; words are added; the phases are those for what has learnt before."""
     small = replace(CONFIG, vocabulary=tuple(w for w in CONFIG.vocabulary if w != "banana"))
     earlier = Towers(small)
     with torch.no_grad():
         for p in earlier.parameters():
             p.copy_(torch.randn(p.shape).half())
     earlier.save(here / "earlier.safetensors")
-    phases = (Phase("plain", 4, 2e-3), Phase("adversarial", 1, 0.0, eps=1.0), Phase("plain", 1, 0.0))
-    plan = Recipe(replace(CONFIG, places=True), phases, 0, world=0, pictures=64, batch=16)
-    monkeypatch.setattr(training, "recipe", lambda which: plan)
+    plan = Recipe(replace(CONFIG, places=True), (Phase("plain", 5, 2e-3),), 0, world=0, pictures=64, batch=16)
+    more = replace(plan, phases=(Phase("plain", 1, 0.0),))
+    monkeypatch.setattr(training, "recipe", lambda which, *, further=False: more if further else plan)
     monkeypatch.setattr(Trainer, "_set_lr", lambda self, peak, progress: None)
     assert main([*COMMON, "--begin", "earlier.safetensors", "--out", "later", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["batches"] == 1
