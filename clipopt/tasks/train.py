@@ -15,8 +15,8 @@ class Train:
     optimized pictures. The folder that the last line names holds scorer.safetensors (judge, plain), which any command
     takes as --scorer or --judge.
 
-    These settings took two and a half hours of two slow CPU cores (scorer, without bfloat16), 3.5 GB of memory, and 2 GB
-    of disk while they ran. The same seed gives the same weights on one machine. To try the machinery first,
+    These settings took two and a half hours of two slow CPU cores (scorer, without bfloat16), 3.5 GB of memory, and
+    2 GB of disk while they ran. The same seed gives the same weights on one machine. To try the machinery first,
     in some minutes: clipopt train scorer --share 0.01
     """
 
