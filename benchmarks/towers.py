@@ -30,6 +30,7 @@ from clipopt.embedded.pictures import Batch, Pictures, paint
 from clipopt.embedded.suite import interval, prompts, read
 from clipopt.embedded.training import Phase, Recipe, Trainer
 from clipopt.scorers import Scorer, load_scorer
+from clipopt.scorers.precision import resolve_dtype
 from clipopt.scorers.tower import Towers, TowerScorer, load_tower
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.evaluations import evenly
@@ -42,8 +43,8 @@ PICTURES = 40_000
 class Sigmoid(Trainer):
     """The pairwise sigmoid loss with a learned bias (SigLIP: Zhai et al., ICCV 2023, arXiv:2303.15343)."""
 
-    def __init__(self, recipe: Recipe, pictures: Pictures, *, begin: Towers | None = None) -> None:
-        super().__init__(recipe, pictures, begin=begin)
+    def __init__(self, recipe: Recipe, pictures: Pictures, *, begin: Towers | None = None, amp: bool = True) -> None:
+        super().__init__(recipe, pictures, begin=begin, amp=amp)
         self.bias = nn.Parameter(torch.tensor(-8.0))
         self.optimizers[1].add_param_group({"params": [self.bias]})
 
@@ -146,7 +147,8 @@ def train(variant: Variant, pictures: Path, path: Path) -> tuple[TowerScorer, fl
     plain = load_scorer("embedded-plain")
     assert isinstance(plain, TowerScorer)
     begin = None if variant.nothing else plain.towers
-    trainer = variant.trainer(recipe, variant.pictures(folder, recipe.pictures), begin=begin)
+    amp = resolve_dtype("auto", "cpu") == torch.bfloat16
+    trainer = variant.trainer(recipe, variant.pictures(folder, recipe.pictures), begin=begin, amp=amp)
     start = time.process_time()
     for _ in tqdm(trainer.run(), total=recipe.batches, desc=path.stem, file=sys.stderr):
         pass
