@@ -35,6 +35,7 @@ from clipopt.scorers.tower import Towers, TowerScorer, load_tower
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.evaluations import evenly
 from clipopt.tasks.planner import Plan
+from clipopt.types import generator
 
 PLAIN, FIRST, HARDENING = 200, 60, 100
 PICTURES = 40_000
@@ -93,9 +94,24 @@ class Nameless(Trainer):
             training._NAMING = weight
 
 
+class Vague(Trainer):
+    """With noise on what captions are encoded to, a quarter of their length."""
+
+    def _batch(self, phase: Phase, index: int) -> dict[str, float]:
+        self.noise = generator(self.recipe.seed, self.done, 1)
+        return super()._batch(phase, index)
+
+    def _text(self, ids: Tensor) -> Tensor:
+        text = super()._text(ids)
+        return F.normalize(text + 0.25 * F.normalize(torch.randn(text.shape, generator=self.noise), dim=-1), dim=-1)
+
+
 @dataclass(frozen=True)
 class Variant:
-    """What is different: the loop, the pictures, fields of the tower, the phases; and whether it begins at nothing."""
+    """What is different: the loop, the pictures, fields of the tower, the phases; and whether it begins at nothing.
+
+    The last `buffer` of the `batches` of hardening have the phase that follows it in the recipe.
+    """
 
     trainer: type[Trainer] = Trainer
     pictures: type[Pictures] = Pictures
@@ -104,6 +120,7 @@ class Variant:
     hybrids: int = 32
     seed: int = 0
     batches: int = HARDENING
+    buffer: int = 0
     nothing: bool = False
 
     def recipe(self) -> Recipe:
@@ -111,9 +128,11 @@ class Variant:
         shipped = training.recipe("scorer" if self.nothing else "plain")
         tower = replace(shipped.config, **dict(self.tower))  # type: ignore[arg-type]
         count = FIRST if self.nothing else self.batches
-        hardening = Phase("adversarial", count, 1.2e-3, self.eps, 3, hybrids=self.hybrids)
+        hardening = [Phase("adversarial", count - self.buffer, 1.2e-3, self.eps, 3, hybrids=self.hybrids)]
+        if self.buffer:
+            hardening.append(Phase("buffer", self.buffer, 8e-4, 2.0, 2, buffer=0.5, hybrids=self.hybrids))
         plain = [Phase("plain", PLAIN, 1.5e-3, hybrids=self.hybrids)] if self.nothing else []
-        return replace(shipped, config=tower, phases=(*plain, hardening), seed=self.seed, pictures=PICTURES)
+        return replace(shipped, config=tower, phases=(*plain, *hardening), seed=self.seed, pictures=PICTURES)
 
 
 VARIANTS = {
@@ -132,6 +151,8 @@ VARIANTS = {
     "one false caption": Variant(pictures=Few),
     "no false caption": Variant(pictures=Unfalse),
     "no naming": Variant(Nameless),
+    "text noise": Variant(Vague),
+    "buffer": Variant(buffer=50),
 }
 """By name, in the order in which they are measured; at 96 px the same noise has one and a half times the norm."""
 

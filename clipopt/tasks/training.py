@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.train import Train
 
 if TYPE_CHECKING:
-    from clipopt.embedded.training import Trainer
+    from clipopt.embedded.training import Recipe, Trainer
     from clipopt.scorers.tower import Towers
 
 MEASURED = 1000
@@ -23,41 +22,38 @@ MEASURED = 1000
 
 def prepare(task: Train) -> Callable[[], None]:
     """Check everything, write nothing, and return the training."""
+    from clipopt.embedded import training
     from clipopt.embedded.captions import vocabulary
     from clipopt.embedded.painters import sprites
     from clipopt.embedded.pictures import SIDE, require
-    from clipopt.embedded.training import recipe
 
     task = trainings.resumed(task)
     if task.workers is not None and task.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {task.workers}")
     resolve_device(task.device)
     settings = trainings.settle(task, "begin", device=task.device)
-    _begin(settings)
-    if task.pictures is not None:
-        require(task.pictures, vocabulary(), seed=recipe(task.which).world, side=SIDE)
-    sprites()
-    return lambda: _train(task, settings)
-
-
-def _train(task: Train, settings: dict[str, Any]) -> None:
-    from tqdm import tqdm
-
-    from clipopt.embedded import training
-    from clipopt.embedded.pictures import Pictures, paint
-
     begin = _begin(settings)
     recipe = trainings.fit(training.recipe(task.which, further=begin is not None), settings)
+    if task.pictures is not None:
+        require(task.pictures, vocabulary(), seed=recipe.world, side=SIDE)
+    sprites()
+    return lambda: _train(task, settings, recipe, begin)
+
+
+def _train(task: Train, settings: dict[str, Any], recipe: "Recipe", begin: "Towers | None") -> None:
+    from tqdm import tqdm
+
+    from clipopt.embedded.pictures import Pictures, paint
+    from clipopt.embedded.training import Trainer
+
     out = trainings.folder(task, settings, "checkpoint.pt")
     pictures = task.pictures or out / "pictures"
     with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
         for done in paint(recipe.world, recipe.pictures, pictures, workers=task.workers):
             bar.update(done - bar.n)
     amp = settings["precision"] == "bfloat16"
-    trainer = training.Trainer(recipe, Pictures(pictures, recipe.pictures), begin=begin, device=task.device, amp=amp)
-    start = time.perf_counter()
-    trainings.run(task, trainer, recipe.batches, out / "checkpoint.pt", device=task.device)
-    seconds = time.perf_counter() - start
+    trainer = Trainer(recipe, Pictures(pictures, recipe.pictures), begin=begin, device=task.device, amp=amp)
+    seconds = trainings.run(task, trainer, recipe.batches, out / "checkpoint.pt", device=task.device)
     path = out / f"{task.which}.safetensors"
     _save(trainer, path)
     if task.pictures is None:

@@ -2,10 +2,9 @@
 
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipopt import files
 from clipopt.embedded.describer import Describer, load_describer, save_describer
@@ -13,6 +12,9 @@ from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks import trainings
 from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.train_describer import TrainDescriber
+
+if TYPE_CHECKING:
+    from clipopt.embedded.describer_training import Recipe
 
 
 def prepare(task: TrainDescriber) -> Callable[[], None]:
@@ -30,27 +32,29 @@ def prepare(task: TrainDescriber) -> Callable[[], None]:
     scorer = trainings.tower(settings["scorer"], task.device)
     spec = settings["begin"]
     begin = None if spec is None else load_describer(scorer, None if spec == "embedded" else Path(spec))
+    recipe = trainings.fit(Recipe(), settings)
     if task.pictures is not None:
-        require(task.pictures, vocabulary(), seed=Recipe().world, side=SIDE)
+        require(task.pictures, vocabulary(), seed=recipe.world, side=SIDE)
     sprites()
-    return lambda: _train(task, settings, scorer, begin)
+    return lambda: _train(task, settings, recipe, scorer, begin)
 
 
-def _train(task: TrainDescriber, settings: dict[str, Any], scorer: TowerScorer, begin: Describer | None) -> None:
+def _train(
+    task: TrainDescriber, settings: dict[str, Any], recipe: "Recipe", scorer: TowerScorer, begin: Describer | None
+) -> None:
     from tqdm import tqdm
 
-    from clipopt.embedded.describer_training import DescriberTrainer, Recipe
+    from clipopt.embedded.describer_training import DescriberTrainer
     from clipopt.embedded.pictures import Pictures, paint
 
-    recipe = trainings.fit(Recipe(), settings)
-    out, began = trainings.folder(task, settings, "checkpoint.pt"), time.perf_counter()
+    out = trainings.folder(task, settings, "checkpoint.pt")
     pictures = task.pictures or out / "pictures"
     with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
         for done in paint(recipe.world, recipe.pictures, pictures, workers=task.workers):
             bar.update(done - bar.n)
     painted, amp = Pictures(pictures, recipe.pictures), settings["precision"] == "bfloat16"
     trainer = DescriberTrainer(recipe, painted, scorer, begin=begin, device=task.device, amp=amp)
-    trainings.run(task, trainer, recipe.stage.batches, out / "checkpoint.pt", device=task.device)
+    seconds = trainings.run(task, trainer, recipe.stage.batches, out / "checkpoint.pt", device=task.device)
     path = out / "describer.safetensors"
     facts = {"seed": str(recipe.seed), "world": str(recipe.world)}
     with files.atomic(path) as temporary:
@@ -60,5 +64,5 @@ def _train(task: TrainDescriber, settings: dict[str, Any], scorer: TowerScorer, 
     trainings.finish(
         task, out,
         {"file": str(path), "bytes": path.stat().st_size, "batches": trainer.done,
-         "seconds": round(time.perf_counter() - began, 1)},
+         "seconds_of_training": round(seconds, 1)},
     )  # fmt: skip

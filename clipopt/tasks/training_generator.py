@@ -2,9 +2,8 @@
 
 import shutil
 import sys
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +12,9 @@ from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks import trainings
 from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.train_generator import TrainGenerator
+
+if TYPE_CHECKING:
+    from clipopt.embedded.generator_training import Recipe
 
 
 def prepare(task: TrainGenerator) -> Callable[[], None]:
@@ -27,31 +29,38 @@ def prepare(task: TrainGenerator) -> Callable[[], None]:
     settings = trainings.settle(task, "scorer", "eye", "begin", device=task.device)
     scorer, eye = (trainings.tower(str(settings[name]), task.device) for name in ("scorer", "eye"))
     begin = _begin(settings["begin"])
+    recipe = trainings.fit(Recipe(), settings)
     if task.pictures is not None:
-        require(task.pictures, scorer.towers.config.vocabulary, seed=Recipe().world, side=generator.SIDE)
+        require(task.pictures, scorer.towers.config.vocabulary, seed=recipe.world, side=generator.SIDE)
     sprites()
-    return lambda: _train(task, settings, scorer, eye, begin)
+    return lambda: _train(task, settings, recipe, scorer, eye, begin)
 
 
 def _train(
-    task: TrainGenerator, settings: dict[str, Any], scorer: TowerScorer, eye: TowerScorer, begin: Any | None
+    task: TrainGenerator,
+    settings: dict[str, Any],
+    recipe: "Recipe",
+    scorer: TowerScorer,
+    eye: TowerScorer,
+    begin: Any | None,
 ) -> None:
     from tqdm import tqdm
 
     from clipopt.embedded import generator, generator_training
 
-    recipe = trainings.fit(generator_training.Recipe(), settings)
-    out, began = trainings.folder(task, settings, "coder.pt", "denoiser.pt", "latents.pt"), time.perf_counter()
+    out = trainings.folder(task, settings, "coder.pt", "denoiser.pt", "latents.pt")
     pictures = task.pictures or out / "pictures"
     with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
         for done in generator_training.paint(recipe, scorer, pictures):
             bar.update(done - bar.n)
     painted, amp = generator_training.Painted(pictures, recipe.pictures), settings["precision"] == "bfloat16"
-    batches = {}
+    batches, seconds = {}, 0.0
     coder: Any
     if begin is None:
         trainer = generator_training.CoderTrainer(recipe, painted, eye, device=task.device, amp=amp)
-        trainings.run(task, trainer, trainer.stage.batches, out / "coder.pt", name="coder", device=task.device)
+        seconds += trainings.run(
+            task, trainer, trainer.stage.batches, out / "coder.pt", name="coder", device=task.device
+        )
         batches["coder"], coder = trainer.done, trainer.average
     else:
         coder = generator_training.kept(begin.vae).to(task.device)
@@ -68,7 +77,9 @@ def _train(
         recipe, (scale * latents.float()).half(), painted.ids, scorer,
         begin=begin and begin.unet, device=task.device, amp=amp,
     )  # fmt: skip
-    trainings.run(task, denoiser, denoiser.stage.batches, out / "denoiser.pt", name="denoiser", device=task.device)
+    seconds += trainings.run(
+        task, denoiser, denoiser.stage.batches, out / "denoiser.pt", name="denoiser", device=task.device
+    )
     batches["denoiser"] = denoiser.done
     coder.register_to_config(scaling_factor=scale)
     pipe = generator.pipeline(coder.cpu(), denoiser.average.cpu(), scorer.towers.text.cpu(), scorer.towers.config)
@@ -82,7 +93,7 @@ def _train(
         {"folder": str(out / "generator"),
          "bytes": sum(path.stat().st_size for path in (out / "generator").rglob("*.safetensors")),
          "batches": batches,
-         "seconds": round(time.perf_counter() - began, 1)},
+         "seconds_of_training": round(seconds, 1)},
     )  # fmt: skip
 
 

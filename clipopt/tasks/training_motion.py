@@ -2,14 +2,16 @@
 
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipopt import files
 from clipopt.tasks import trainings
 from clipopt.tasks.train_motion import TrainMotion
+
+if TYPE_CHECKING:
+    from clipopt.embedded.watching import Lesson
 
 UNSEEN = 7
 """The world that a finished training is measured on; nobody trains there."""
@@ -17,17 +19,19 @@ UNSEEN = 7
 
 def prepare(task: TrainMotion) -> Callable[[], None]:
     """Check everything, write nothing, and return the training."""
+    from clipopt.embedded import watching
+
     task = trainings.resumed(task)
     settings = trainings.settle(task)
-    return lambda: _train(task, settings)
+    lesson = trainings.fit(watching.lesson(task.which), settings)
+    return lambda: _train(task, settings, lesson)
 
 
-def _train(task: TrainMotion, settings: dict[str, Any]) -> None:
+def _train(task: TrainMotion, settings: dict[str, Any], lesson: "Lesson") -> None:
     from tqdm import tqdm
 
     from clipopt.embedded import films, watching
 
-    lesson = trainings.fit(watching.lesson(task.which), settings)
     out = trainings.folder(task, settings, "checkpoint.pt")
     folder = task.pictures or out / "pictures"
     with tqdm(desc="drawing", unit="file", disable=task.json, file=sys.stderr) as bar:
@@ -35,9 +39,7 @@ def _train(task: TrainMotion, settings: dict[str, Any]) -> None:
             bar.total = total
             bar.update(done - bar.n)
     trainer = watching.Trainer(lesson, films.Films(lesson.world, folder), amp=settings["precision"] == "bfloat16")
-    started = time.perf_counter()
-    trainings.run(task, trainer, sum(lesson.batches), out / "checkpoint.pt")
-    seconds = time.perf_counter() - started
+    seconds = trainings.run(task, trainer, sum(lesson.batches), out / "checkpoint.pt")
     model, facts = trainer.result()
     path = out / f"{task.which}.safetensors"
     with files.atomic(path) as temporary:

@@ -2,10 +2,9 @@
 
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipopt import files
 from clipopt.diffusion.load import fingerprint
@@ -13,6 +12,9 @@ from clipopt.embedded.sketcher import Sketcher, load_sketcher, save_sketcher
 from clipopt.tasks import trainings
 from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.train_sketcher import TrainSketcher
+
+if TYPE_CHECKING:
+    from clipopt.embedded.sketcher_training import Recipe
 
 
 def prepare(task: TrainSketcher) -> Callable[[], None]:
@@ -30,27 +32,27 @@ def prepare(task: TrainSketcher) -> Callable[[], None]:
     begin = None if spec is None else load_sketcher(None if spec == "embedded" else Path(spec))
     if begin is not None and begin.config.vocabulary != vocabulary():
         raise ValueError(f"--begin {spec} has other words than the world has now; train one from nothing")
+    recipe = trainings.fit(Recipe(), settings)
     if task.pictures is not None:
-        require(task.pictures, vocabulary(), **world_of(Recipe(), fingerprint(settings["generator"])))
+        require(task.pictures, vocabulary(), **world_of(recipe, fingerprint(settings["generator"])))
     sprites()
-    return lambda: _train(task, settings, coder, begin)
+    return lambda: _train(task, settings, recipe, coder, begin)
 
 
-def _train(task: TrainSketcher, settings: dict[str, Any], coder: Any, begin: Sketcher | None) -> None:
+def _train(task: TrainSketcher, settings: dict[str, Any], recipe: "Recipe", coder: Any, begin: Sketcher | None) -> None:
     from tqdm import tqdm
 
-    from clipopt.embedded.sketcher_training import Recipe, SketcherTrainer, paint
+    from clipopt.embedded.sketcher_training import SketcherTrainer, paint
 
-    recipe = trainings.fit(Recipe(), settings)
     name, scale = fingerprint(settings["generator"]), float(coder.config.scaling_factor)
-    out, began = trainings.folder(task, settings, "checkpoint.pt"), time.perf_counter()
+    out = trainings.folder(task, settings, "checkpoint.pt")
     pictures = task.pictures or out / "pictures"
     with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
         for done in paint(recipe, coder, pictures, name=name, device=task.device):
             bar.update(done - bar.n)
     amp = settings["precision"] == "bfloat16"
     trainer = SketcherTrainer(recipe, pictures, scale, begin=begin, device=task.device, amp=amp)
-    trainings.run(task, trainer, recipe.stage.batches, out / "checkpoint.pt", device=task.device)
+    seconds = trainings.run(task, trainer, recipe.stage.batches, out / "checkpoint.pt", device=task.device)
     path = out / "sketcher.safetensors"
     facts = {"seed": str(recipe.seed), "world": str(recipe.world), "coder": name}
     with files.atomic(path) as temporary:
@@ -60,7 +62,7 @@ def _train(task: TrainSketcher, settings: dict[str, Any], coder: Any, begin: Ske
     trainings.finish(
         task, out,
         {"file": str(path), "bytes": path.stat().st_size, "batches": trainer.done,
-         "seconds": round(time.perf_counter() - began, 1)},
+         "seconds_of_training": round(seconds, 1)},
     )  # fmt: skip
 
 

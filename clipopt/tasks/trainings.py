@@ -1,7 +1,9 @@
 """What all trainings share: settings that a resumed one goes on with, the folder, the loop with its checkpoints."""
 
+import hashlib
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -115,10 +117,24 @@ def tower(spec: str, device: str = "cpu") -> TowerScorer:
 
 
 def fit(recipe: Any, settings: dict[str, Any]) -> Any:
-    """A recipe, a dataclass with a seed that can be shortened, with the share and the seed that are asked for."""
+    """A recipe, a dataclass with a seed that can be shortened, with the share and the seed that are asked for.
+
+    The settings of a new training get its fingerprint.
+
+    Raises:
+        ValueError: the training to resume began with another recipe.
+    """
     if settings["share"] < 1:
         recipe = recipe.shortened(settings["share"])
-    return recipe if settings["seed"] is None else replace(recipe, seed=settings["seed"])
+    if settings["seed"] is not None:
+        recipe = replace(recipe, seed=settings["seed"])
+    fingerprint = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
+    if settings.setdefault("recipe", fingerprint) != fingerprint:
+        raise ValueError(
+            "the training to resume began with another recipe than this version of clipopt has: "
+            "go on with the version that began it, or begin anew"
+        )
+    return recipe
 
 
 def folder(task: Task, settings: dict[str, Any], *made: str) -> Path:
@@ -135,15 +151,19 @@ def folder(task: Task, settings: dict[str, Any], *made: str) -> Path:
 
 def run(
     task: Task, trainer: Trainer, total: int, checkpoint: Path, *, name: str = "training", device: str = "cpu"
-) -> None:
+) -> float:
     """Train to the end with a progress bar, a line of train.jsonl for every batch, and checkpoints.
 
-    Ctrl-C lets the batch in progress end, saves, and says how to go on.
+    Returns the seconds of training, with those before it was resumed. Ctrl-C lets the batch in progress end, saves,
+    and says how to go on.
     """
     from tqdm import tqdm
 
+    began = time.perf_counter()
     if checkpoint.exists():
-        trainer.resume(torch.load(checkpoint, map_location=device, weights_only=True))
+        kept = torch.load(checkpoint, map_location=device, weights_only=True)
+        trainer.resume(kept)
+        began -= kept.get("seconds", 0.0)
     out = checkpoint.parent
     bar = tqdm(total=total, initial=trainer.done, desc=name, disable=task.json, file=sys.stderr)
     with bar, (out / "train.jsonl").open("a", encoding="utf-8") as log, graceful_interrupt() as pressed:
@@ -154,13 +174,14 @@ def run(
             if trainer.done % task.save_every == 0 or trainer.done == total or pressed():
                 log.flush()
                 with files.atomic(checkpoint) as temporary:
-                    torch.save(trainer.state(), temporary)
+                    torch.save({**trainer.state(), "seconds": time.perf_counter() - began}, temporary)
             if pressed():
                 break
     if trainer.done < total:
         where = "" if device == "cpu" else f" --device {device}"
         sys.stderr.write(f"interrupted and saved; go on with: clipopt train {task.which} --resume {out}{where}\n")
         raise KeyboardInterrupt
+    return time.perf_counter() - began
 
 
 def finish(task: Task, out: Path, summary: dict[str, Any]) -> None:

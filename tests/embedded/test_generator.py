@@ -57,6 +57,7 @@ def test_trained_killed_and_resumed_it_is_one_pipeline_of_diffusers(here, monkey
     assert main([*COMMON, "--out", "whole", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["batches"] == {"coder": 3, "denoiser": 3}
+    assert summary["seconds_of_training"] > 0
     pipe = diffusion.load_pipeline(str(here / "whole" / "generator"))
     assert type(pipe).__name__ == "StableDiffusionPipeline"
     images = diffusion.Sampler(pipe, ["a red circle"], [0], steps=2, guidance=2.0)(torch.zeros(1, 8, 8, 8))

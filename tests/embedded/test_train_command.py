@@ -59,7 +59,15 @@ def test_interrupted_and_resumed_it_ends_in_the_same_weights(here, monkeypatch, 
     for contradiction in (["--share", "0.5"], ["--begin", "embedded"], ["--out", "elsewhere"]):
         assert main([*COMMON, "--resume", "cut", *contradiction]) == 2
         assert f"leave {contradiction[0]} out" in capsys.readouterr().err
+    other = replace(training.recipe("scorer"), phases=(Phase("plain", 7, 2e-3),))
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "recipe", lambda which, *, further=False: other)
+        assert main([*COMMON, "--resume", "cut"]) == 2
+    assert "another recipe" in capsys.readouterr().err
+    state = torch.load(here / "cut" / "checkpoint.pt", weights_only=True)
+    torch.save(state | {"seconds": state["seconds"] + 1000}, here / "cut" / "checkpoint.pt")
     assert main([*COMMON, "--resume", "cut"]) == 0
+    assert json.loads((here / "cut" / "summary.json").read_text())["seconds_of_training"] > 1000
     assert not (here / "cut" / "pictures").exists()  # it went on with those that were painted
     whole, cut = (load_tower(here / name / "scorer.safetensors") for name in ("whole", "cut"))
     for one, other in zip(whole.parameters(), cut.parameters(), strict=True):
