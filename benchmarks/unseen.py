@@ -57,9 +57,12 @@ def _sprite(name: str) -> painters.Sprite:
 
 def draw(name: str, index: int) -> Tensor:
     """Picture `index` of a thing, (3, 64, 64) in [0, 1]: on a ground, in sizes, places and lights that vary."""
-    painter, sprite = painters.Painter(WORLD), _sprite(name)
-    rng = Random(f"{WORLD}/{name}/{index}")
-    noise = generator(WORLD, index, *name.encode())
+    return picture(_sprite(name), Random(f"{WORLD}/{name}/{index}"), generator(WORLD, index, *name.encode()))
+
+
+def picture(sprite: painters.Sprite, rng: Random, noise: torch.Generator) -> Tensor:
+    """A thing on a ground, (3, 64, 64) in [0, 1]."""
+    painter = painters.Painter(WORLD)
     image, _ = painter._ground(rng, noise, {sprite.colour})
     share = rng.uniform(0.34, 1.02)
     room = max(0.0, (1 - share) / 2)

@@ -1,0 +1,114 @@
+"""What a judge that grew up with another hand's emoji reads in the pictures of `clipopt eval image`.
+
+    python benchmarks/stranger.py EMOJI --pictures FOLDER [FOLDER ...] --work FOLDER --out docs/stranger.json
+
+EMOJI is a folder of pictures named by code points, or a font, as for hands.py; FOLDER holds picture-000.png and so on,
+as `clipopt eval image` leaves them. Scorer, judge and sketcher all know things as one font draws them, so that they
+might agree on what nobody else would recognise. This judge has the shipped one's architecture and has never seen that
+font: its world shows things as the other hand draws them, and no solids. See README.md beside this file.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import hands
+import torch
+from tqdm import tqdm
+
+from clipopt import files
+from clipopt.embedded import painters, pictures, training
+from clipopt.embedded.captions import shape_number, vocabulary
+from clipopt.embedded.concepts import SHAPES
+from clipopt.embedded.suite import Prompt, interval, prompts, read
+from clipopt.scorers import Scorer, load_scorer
+
+WORLD = 7
+
+
+def adopt(hand: Path) -> None:
+    """Let this process paint a world without solids in which flat things are as this hand draws them."""
+    drawn, own = hands.drawn(hand, painters._emoji()), painters.sprites()
+    changed = tuple(drawn.get(number, sprite) for number, sprite in enumerate(own))
+    painters.sprites = lambda: changed  # type: ignore[assignment]
+    pictures.Painter = partial(painters.Painter, drawn=sorted(drawn), solids=False)  # type: ignore[misc,assignment]
+
+
+def paint(hand: Path, count: int, folder: Path) -> None:
+    """The pictures of that world."""
+    pictures.claim(folder, vocabulary(), seed=WORLD, side=pictures.SIDE, hand=hand.name)
+    sizes = [min(pictures.CHUNK, count - start) for start in range(0, count, pictures.CHUNK)]
+    missing = [n for n, size in enumerate(sizes) if not pictures.has(folder / f"{n:04d}-images.npy", size)]
+    bar = tqdm(total=count, desc="painting", file=sys.stderr)
+    with bar, ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=adopt, initargs=(hand,)) as pool:
+        jobs = [pool.submit(pictures._paint_chunk, WORLD, n, sizes[n], folder, pictures.SIDE) for n in missing]
+        for job in as_completed(jobs):
+            job.result()
+            bar.update(pictures.CHUNK)
+
+
+def train(hand: Path, share: float, work: Path) -> Path:
+    """The judge's file; one that stands there is kept."""
+    path = work / "stranger.safetensors"
+    if path.exists():
+        return path
+    recipe = replace(training.recipe("judge"), seed=WORLD, world=WORLD).shortened(share)
+    paint(hand, recipe.pictures, work / "pictures")
+    trainer = training.Trainer(recipe, pictures.Pictures(work / "pictures", recipe.pictures), amp=False)
+    kept = work / "checkpoint.pt"
+    if kept.exists():
+        trainer.resume(torch.load(kept, weights_only=True))
+    for figures in (bar := tqdm(trainer.run(), total=recipe.batches, initial=trainer.done, file=sys.stderr)):
+        bar.set_postfix(loss=figures["loss"], refresh=False)
+        if trainer.done % 50 == 0:
+            with files.atomic(kept) as temporary:
+                torch.save(trainer.state(), temporary)
+    towers, facts = trainer.result()
+    with files.atomic(path) as temporary:
+        towers.save(temporary, facts)
+    return path
+
+
+def seen(judge: Scorer, folder: Path, asked: Sequence[tuple[int, Prompt]]) -> dict[str, object]:
+    """Shares of the pictures of a run in which this judge reads the prompt, by group."""
+    images = torch.cat([files.load_image(folder / f"picture-{n:03d}.png") for n, _ in asked])
+    right = [reading.right for reading in read(judge, images, [prompt for _, prompt in asked])]
+    rows: dict[str, object] = {}
+    for group in ("all", *dict.fromkeys(p.group for _, p in asked)):
+        some = [r for r, (_, p) in zip(right, asked, strict=True) if group in ("all", p.group)]
+        rows[group] = {"share": sum(some) / len(some), "interval": interval(some), "pictures": len(some)}
+    return rows
+
+
+def main() -> None:
+    """Paint, train, read and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("emoji", type=Path, help="folder of pictures named by code points, or font")
+    parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="folders of clipopt eval image")
+    parser.add_argument("--work", type=Path, required=True, help="where to keep the world and the judge")
+    parser.add_argument("--out", type=Path, required=True, help="what to write")
+    parser.add_argument("--share", type=float, default=1.0, help="of the batches and pictures of the judge's recipe")
+    options = parser.parse_args()
+    path = train(options.emoji, options.share, options.work)
+    emoji = painters._emoji()
+    own, other = (hands.drawn(hand, emoji) for hand in (painters.FONT, options.emoji))
+    common = sorted({*own} & {*other})
+    known = {*common, None, *(shape_number(s) for s in SHAPES)}
+    rows: dict[str, object] = {
+        name: hands.named(str(path), *hands.pictures(hand, common, 2))
+        for name, hand in (("own hand", other), ("the world's hand", own))
+    }
+    asked = [(n, p) for n, p in enumerate(prompts()) if {p.scene.concept, p.scene.other} <= known]
+    for judge in (str(path), "embedded-judge"):
+        rows[Path(judge).stem] = {f.name: seen(load_scorer(judge), f, asked) for f in options.pictures}
+    files.write_text(options.out, json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
