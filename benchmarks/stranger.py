@@ -75,13 +75,12 @@ def train(hand: Path, share: float, work: Path) -> Path:
     return path
 
 
-def seen(judge: Scorer, folder: Path, asked: Sequence[tuple[int, Prompt]]) -> dict[str, object]:
-    """Shares of the pictures of a run in which this judge reads the prompt, by group."""
-    images = torch.cat([files.load_image(folder / f"picture-{n:03d}.png") for n, _ in asked])
-    right = [reading.right for reading in read(judge, images, [prompt for _, prompt in asked])]
+def seen(judge: Scorer, images: torch.Tensor, asked: Sequence[Prompt]) -> dict[str, object]:
+    """Shares of the pictures in which this judge reads the prompt, by group."""
+    right = [reading.right for reading in read(judge, images, asked)]
     rows: dict[str, object] = {}
-    for group in ("all", *dict.fromkeys(p.group for _, p in asked)):
-        some = [r for r, (_, p) in zip(right, asked, strict=True) if group in ("all", p.group)]
+    for group in ("all", *dict.fromkeys(p.group for p in asked)):
+        some = [r for r, p in zip(right, asked, strict=True) if group in ("all", p.group)]
         rows[group] = {"share": sum(some) / len(some), "interval": interval(some), "pictures": len(some)}
     return rows
 
@@ -105,8 +104,14 @@ def main() -> None:
         for name, hand in (("own hand", other), ("the world's hand", own))
     }
     asked = [(n, p) for n, p in enumerate(prompts()) if {p.scene.concept, p.scene.other} <= known]
-    for judge in (str(path), "embedded-judge"):
-        rows[Path(judge).stem] = {f.name: seen(load_scorer(judge), f, asked) for f in options.pictures}
+    plain = [p for _, p in asked if p.group == "things" for _ in range(4)]
+    drawn = hands.pictures(own, [p.scene.concept for p in plain[::4]], 4)[0]
+    for judge in (load_scorer(str(path)), load_scorer("embedded-judge")):
+        told: dict[str, object] = {"the world's hand": seen(judge, drawn, plain)}
+        for folder in options.pictures:
+            images = torch.cat([files.load_image(folder / f"picture-{n:03d}.png") for n, _ in asked])
+            told[folder.name] = seen(judge, images, [p for _, p in asked])
+        rows[judge.name] = told
     files.write_text(options.out, json.dumps(rows, indent=1) + "\n")
 
 
