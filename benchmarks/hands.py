@@ -18,9 +18,9 @@ import unseen
 from PIL import Image, ImageDraw, ImageFont
 
 from clipopt import files
-from clipopt.embedded import painters
-from clipopt.embedded.captions import Scene, caption, shape_number
-from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, concepts, things
+from clipopt.embedded import measure, painters
+from clipopt.embedded.captions import vocabulary
+from clipopt.embedded.concepts import things
 from clipopt.embedded.suite import interval
 from clipopt.scorers import load_scorer
 from clipopt.types import generator
@@ -30,8 +30,8 @@ def glyph(hand: Path, symbol: str) -> Image.Image | None:
     """An emoji as this hand draws it; None if it does not."""
     if hand.is_dir():
         points = [f"{ord(c):04x}" for c in symbol]
-        names = {"-".join(points), "-".join(p for p in points if p != "fe0f")}
-        found = [hand / f"{name}.png" for name in names if (hand / f"{name}.png").is_file()]
+        paths = [hand / f"{'-'.join(some)}.png" for some in (points, [p for p in points if p != "fe0f"])]
+        found = [path for path in paths if path.is_file()]
         return Image.open(found[0]).convert("RGBA") if found else None
     font = ImageFont.truetype(str(hand), painters._STRIKE)
     symbol = symbol.rstrip("\ufe0f")
@@ -55,16 +55,10 @@ def pictures(hand: dict[int, painters.Sprite], numbers: Sequence[int], count: in
     return torch.stack(images), torch.tensor(numbers).repeat_interleave(count)
 
 
-def captions() -> list[str]:
-    """All things and coloured shapes, the things by their numbers."""
-    said = [Scene(n) for n in range(len(things()))]
-    return [caption(scene) for scene in said + [Scene(shape_number(s), c) for s in SHAPES for c in COLOUR_NAMES]]
-
-
 def named(spec: str, images: torch.Tensor, right: torch.Tensor) -> dict[str, object]:
     """Shares of the pictures with the right name first, and among the first five."""
     scorer = load_scorer(spec)
-    text = scorer.encode_text(captions())
+    text = scorer.encode_text(measure.unseen(1, vocabulary())[2])
     with torch.no_grad():
         seen = torch.cat([scorer.encode_image(some) for some in images.split(100)])
     top = (seen @ text.T).topk(5).indices == right[:, None]
@@ -91,7 +85,7 @@ def main() -> None:
     common = sorted(set.intersection(*(set(hand) for hand in hands.values())))
     if not common:
         parser.error(f"nothing that the world knows is drawn by all of {', '.join(hands)}")
-    rows: dict[str, object] = {"things": [concepts()[n].noun for n in common]}
+    rows: dict[str, object] = {"things": [things()[n].noun for n in common]}
     sheet = []
     for name, hand in hands.items():
         images, right = pictures(hand, common, options.count)
@@ -99,7 +93,7 @@ def main() -> None:
         sheet.append(images[:: max(1, len(images) // 24)][:24])
     files.write_text(options.out, json.dumps(rows, indent=1) + "\n")
     if options.sheet:
-        lines = [torch.cat([*line.reshape(2, 12, 3, 64, 64).flatten(0, 1)], 2) for line in sheet]
+        lines = [torch.cat([*line], 2) for line in sheet]
         files.save(options.sheet, torch.cat(lines, 1))
 
 

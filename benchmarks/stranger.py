@@ -12,10 +12,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import hands
@@ -24,7 +22,7 @@ from tqdm import tqdm
 
 from clipopt import files
 from clipopt.embedded import painters, pictures, training
-from clipopt.embedded.captions import shape_number, vocabulary
+from clipopt.embedded.captions import shape_number
 from clipopt.embedded.concepts import SHAPES
 from clipopt.embedded.suite import Prompt, interval, prompts, read
 from clipopt.scorers import Scorer, load_scorer
@@ -40,32 +38,21 @@ def adopt(hand: Path) -> None:
     pictures.Painter = partial(painters.Painter, drawn=sorted(drawn), solids=False)  # type: ignore[misc,assignment]
 
 
-def paint(hand: Path, count: int, folder: Path) -> None:
-    """The pictures of that world."""
-    pictures.claim(folder, vocabulary(), seed=WORLD, side=pictures.SIDE, hand=hand.name)
-    sizes = [min(pictures.CHUNK, count - start) for start in range(0, count, pictures.CHUNK)]
-    missing = [n for n, size in enumerate(sizes) if not pictures.has(folder / f"{n:04d}-images.npy", size)]
-    bar = tqdm(total=count, desc="painting", file=sys.stderr)
-    with bar, ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=adopt, initargs=(hand,)) as pool:
-        jobs = [pool.submit(pictures._paint_chunk, WORLD, n, sizes[n], folder, pictures.SIDE) for n in missing]
-        for job in as_completed(jobs):
-            job.result()
-            bar.update(pictures.CHUNK)
-
-
 def train(hand: Path, share: float, work: Path) -> Path:
     """The judge's file; one that stands there is kept."""
     path = work / "stranger.safetensors"
     if path.exists():
         return path
     recipe = replace(training.recipe("judge"), seed=WORLD, world=WORLD).shortened(share)
-    paint(hand, recipe.pictures, work / "pictures")
+    adopt(hand)
+    with tqdm(total=recipe.pictures, desc="painting", file=sys.stderr) as bar:
+        for done in pictures.paint(WORLD, recipe.pictures, work / "pictures", workers=1):
+            bar.update(done - bar.n)
     trainer = training.Trainer(recipe, pictures.Pictures(work / "pictures", recipe.pictures), amp=False)
     kept = work / "checkpoint.pt"
     if kept.exists():
         trainer.resume(torch.load(kept, weights_only=True))
-    for figures in (bar := tqdm(trainer.run(), total=recipe.batches, initial=trainer.done, file=sys.stderr)):
-        bar.set_postfix(loss=figures["loss"], refresh=False)
+    for _ in tqdm(trainer.run(), total=recipe.batches, initial=trainer.done, desc="training", file=sys.stderr):
         if trainer.done % 50 == 0:
             with files.atomic(kept) as temporary:
                 torch.save(trainer.state(), temporary)
@@ -90,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("emoji", type=Path, help="folder of pictures named by code points, or font")
     parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="folders of clipopt eval image")
-    parser.add_argument("--work", type=Path, required=True, help="where to keep the world and the judge")
+    parser.add_argument("--work", type=Path, required=True, help="where to keep the world and the judge of these emoji")
     parser.add_argument("--out", type=Path, required=True, help="what to write")
     parser.add_argument("--share", type=float, default=1.0, help="of the batches and pictures of the judge's recipe")
     options = parser.parse_args()
