@@ -164,6 +164,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
             from clipopt.tasks.evaluate_latent import EvaluateLatent
 
             return _settings(EvaluateLatent, command, arguments)
+        case "eval" if arguments[:1] == ["natural"]:
+            from clipopt.tasks.evaluate_natural import EvaluateNatural
+
+            return _settings(EvaluateNatural, command, arguments)
         case "eval":
             from clipopt.tasks.evaluate import Evaluate
 

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from clipopt.objective import Matching
-from clipopt.types import Images
+from clipopt.types import Images, PerItem
 
 _TINY = 1e-20
 
@@ -32,7 +32,8 @@ class Ensemble:
 
     Attributes:
         members: Matchings of the same param and render, with the same seeds; only the first has penalties.
-        weights: How much each member counts; positive. None: all alike.
+        weights: How much each member counts, one number or one for each item; 0 leaves an item to the others. None: all
+            alike.
         starts: First step in which each member takes part; until then its term is 0. The first member's is 0. None:
             all from the beginning.
 
@@ -42,7 +43,7 @@ class Ensemble:
 
     members: Sequence[Matching]
     _: KW_ONLY
-    weights: Sequence[float | int] | None = None
+    weights: Sequence[float | int | PerItem] | None = None
     starts: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
@@ -53,7 +54,7 @@ class Ensemble:
             raise ValueError("the members of an ensemble must have the same param, render and seeds")
         if any(member.penalties for member in others):
             raise ValueError("only the first member of an ensemble can have penalties: they are paid once")
-        if self.weights is not None and (len(self.weights) != len(self.members) or min(self.weights) <= 0):
+        if self.weights is not None and (len(self.weights) != len(self.members) or not _fair(self.weights)):
             raise ValueError(f"expected {len(self.members)} positive weights, got {list(self.weights)}")
         if self.starts is not None and (len(self.starts) != len(self.members) or self.starts[0] != 0):
             raise ValueError(f"expected {len(self.members)} starts, the first of them 0, got {list(self.starts)}")
@@ -68,27 +69,33 @@ class Ensemble:
 
     def _matches(self, images: Images, step: int, rng: Generator) -> dict[str, Tensor]:
         starts = self.starts or [0] * len(self.members)
-        weights = [
-            weight if start <= step else 0.0
-            for weight, start in zip(self.weights or [1.0] * len(self.members), starts, strict=True)
-        ]
+        given = self.weights or [1.0] * len(self.members)
+        weights = [torch.as_tensor(w if start <= step else 0.0) for w, start in zip(given, starts, strict=True)]
+        everything = torch.stack(torch.broadcast_tensors(*weights)).sum(0).clamp_min(_TINY)
         seen = images.detach().requires_grad_(torch.is_grad_enabled() and images.requires_grad)
         terms: dict[str, Tensor] = {}
-        size = None
+        size: Tensor | None = None
         for number, (member, weight) in enumerate(zip(self.members, weights, strict=True), start=1):
             name = "match" if number == 1 else f"match {number}"
-            if not weight:
-                terms[name] = torch.zeros_like(terms["match"].detach())
+            if not weight.any():
+                terms[name] = torch.zeros(len(next(iter(terms.values()), images)), device=images.device)
                 continue
-            match, share = member.match(seen, step, rng), weight / sum(weights)
+            match, share = member.match(seen, step, rng), (weight / everything).to(seen)
             terms[name] = share * match.detach()
             if seen.requires_grad:
                 (gradient,) = torch.autograd.grad(match.sum(), seen)
                 per_item = gradient.reshape(len(match), -1)
-                own = per_item.square().mean(1).sqrt()
-                size = own if size is None else size
-                balanced = share * (size / own.clamp_min(_TINY))[:, None] * per_item
+                own = torch.where(share > 0, per_item.square().mean(1).sqrt(), 0)
+                # An item's measure is its first member that takes part.
+                size = own if size is None else torch.where(size > 0, size, own)
+                balanced = (share * size / own.clamp_min(_TINY))[:, None] * per_item
                 # Adds nothing to the value, and the balanced gradient to that at the images.
                 slope = (images.reshape(len(match), -1) * balanced).sum(1)
                 terms[name] = terms[name] + (slope - slope.detach())
         return terms
+
+
+def _fair(weights: Sequence[float | int | PerItem]) -> bool:
+    """Whether no weight is negative, and every item has one above 0."""
+    each = torch.broadcast_tensors(*[torch.as_tensor(weight, dtype=torch.float32) for weight in weights])
+    return all(bool((weight >= 0).all()) for weight in each) and bool((torch.stack(each).sum(0) > 0).all())

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from clipopt import losses
 from clipopt.augment import Augment, Draw, concat, rows
-from clipopt.scorers import Scorer, Target
+from clipopt.scorers import Perceives, Scorer, Target
 from clipopt.types import Images, Render, generator
 
 # Keeps the draws of the views apart from what else a run draws from a seed and a step, its cameras for example.
@@ -37,13 +37,15 @@ class Matching:
         paired: Pictures that the scorer sees through the very views that it gets of the images: what differs in
             their embeddings then lies in the pictures. Each of the images' shape, or one item of it.
         penalties: Further terms by name: functions of the scene, already weighted.
+        statistics: How much it counts that the layers of a scorer that tells (`clipopt.scorers.Perceives`) see other
+            statistics than in photographs.
         seeds: A seed for each item, from which its views are drawn whatever its neighbours are. None: drawn from
             the run's seed and the item's place.
         chunk: Largest number of views that the scorer sees at once.
 
     Raises:
-        ValueError: If `chunk` is not positive or a penalty is called "match"; when called, if images, weights and
-            seeds do not fit one another.
+        ValueError: If `chunk` is not positive, a penalty is called "match", or the scorer does not know the
+            statistics of photographs; when called, if images, weights and seeds do not fit one another.
     """
 
     param: Callable[[], Any]
@@ -55,6 +57,7 @@ class Matching:
     distance: Callable[..., Tensor] = losses.cosine
     paired: Sequence[Images] = ()
     penalties: Mapping[str, Callable[[Any], Tensor]] = field(default_factory=dict)
+    statistics: float | int = 0.0
     seeds: Sequence[int] | None = None
     chunk: int = 64
 
@@ -63,6 +66,8 @@ class Matching:
             raise ValueError(f"chunk must be at least 1 view, got {self.chunk}")
         if "match" in self.penalties:
             raise ValueError('a penalty cannot be called "match", the name of the distance itself')
+        if self.statistics and not isinstance(self.scorer, Perceives):
+            raise ValueError(f"{self.scorer.name} does not know the statistics of photographs: leave out `statistics`")
 
     def __call__(self, step: int, rng: Generator) -> dict[str, Tensor]:
         """The weighted terms of one step, each of shape (items,) or a scalar."""
@@ -85,8 +90,8 @@ class Matching:
             part = images[some].detach().requires_grad_(wants_gradient)
             with torch.no_grad():
                 paired = [self._embed(picture.expand_as(images)[some], rows(draw, views)) for picture in self.paired]
-            embeddings = self._embed(part, rows(draw, views))
-            distance = self.distance(embeddings, self.target.embeddings, weights[views], *paired)
+            embeddings, strangeness = self._perceive(part, rows(draw, views))
+            distance = self.distance(embeddings, self.target.embeddings, weights[views], *paired) + strangeness
             distances.append(distance.detach())
             if wants_gradient:
                 gradient[some] += torch.autograd.grad(distance.sum() / per_item, part)[0]
@@ -95,7 +100,17 @@ class Matching:
         return handed
 
     def _embed(self, images: Images, draw: Draw) -> Tensor:
-        return self.scorer.encode_image(images if self.augment is None else self.augment.apply(images, draw))
+        return self.scorer.encode_image(self._views(images, draw))
+
+    def _perceive(self, images: Images, draw: Draw) -> tuple[Tensor, Tensor | float]:
+        """Embeddings, and what it costs that the views do not have the statistics of photographs."""
+        if not (self.statistics and isinstance(self.scorer, Perceives)):
+            return self._embed(images, draw), 0.0
+        embeddings, strangeness = self.scorer.perceive(self._views(images, draw))
+        return embeddings, self.statistics * strangeness
+
+    def _views(self, images: Images, draw: Draw) -> Images:
+        return images if self.augment is None else self.augment.apply(images, draw)
 
     def _items(self, images: int) -> int:
         listed = len(self.target.weights)

@@ -52,6 +52,19 @@ OPEN_CLIP = Layout(
     optional=f"{_TOKENIZER}|{_TOKENIZER_REST}",
     elsewhere=" --local-dir FOLDER` where there is network and use --scorer open_clip:FOLDER",
 )
+SENTENCES = Layout(
+    required={"config.json": r"config\.json", "tokenizer.json": _TOKENIZER},
+    weights=TRANSFORMERS.weights,
+    optional=rf"{_TOKENIZER_REST}|1_Pooling/config\.json",
+    elsewhere=" --local-dir FOLDER` where there is network and name the folder",
+)
+CLASSIFIER = Layout(
+    required={
+        "config.json": r"config\.json",
+        "preprocessor_config.json": r"(pre)?processor_config\.json",
+    },
+    weights=TRANSFORMERS.weights,
+)
 TOKENIZER = Layout(
     required={"tokenizer.json": _TOKENIZER},
     optional=_TOKENIZER_REST,
@@ -129,7 +142,8 @@ def _needed(model_id: str, layout: Layout = TRANSFORMERS) -> list[str]:
     """The files that a scorer reads; the same weights in other formats would be several gigabytes more."""
     from huggingface_hub import HfApi
 
-    names = [name for name in HfApi().list_repo_files(model_id) if "/" not in name]
+    listed = HfApi().list_repo_files(model_id)
+    names = [name for name in listed if "/" not in name or re.fullmatch(layout.optional, name)]
     weights = next((found for pattern in layout.weights if (found := _matching(names, pattern))), [])
     if layout.weights and not weights:
         first, *others = (_readable(pattern) for pattern in layout.weights)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from clipopt.scorers.classifier import is_natural, load_natural
 from clipopt.scorers.protocol import Scorer
 
 _EMBEDDED = {
@@ -27,7 +28,8 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
             "openai/clip-vit-base-patch32". With open_clip installed: "open_clip:NAME/TAG" such as
             "open_clip:ViT-B-32/laion2b_s34b_b79k", "open_clip:NAME/FILE" for a checkpoint file, "open_clip:FOLDER"
             for a folder with an open_clip_config.json, "hf-hub:OWNER/MODEL" for such a folder on the hub. Or the
-            folder of an adapter that `clipopt adapt` wrote, which brings its base.
+            folder of an adapter that `clipopt adapt` wrote, which brings its base. "natural" (with clipopt[natural]) for
+            natural pictures and any English, "natural-judge" for another network of the same kind.
         device: A torch device, such as "cpu", "cuda" or "mps".
         dtype: What a real model computes in: "float32", "bfloat16", "float16" (for GPUs that lack the latter), or
             "auto" for bfloat16 where that is faster.
@@ -45,6 +47,8 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
         from clipopt.scorers.openclip import load_open_clip
 
         return load_open_clip(spec.removeprefix("open_clip:"), device=place, dtype=dtype)
+    if is_natural(spec):
+        return load_natural(spec, device=str(place))
     if spec in _EMBEDDED or spec.endswith(".safetensors"):
         return _load_tower(spec, place, dtype)
     from clipopt.scorers.hub import hub_folder, is_hub_id
@@ -55,7 +59,7 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
     if is_hub_id(spec):
         return load_huggingface(hub_folder(spec), name=spec, device=place, dtype=dtype)
     raise ValueError(
-        f"unknown scorer {spec!r}: expected embedded, embedded-judge, embedded-plain, a .safetensors file from "
+        f"unknown scorer {spec!r}: expected embedded, embedded-judge, embedded-plain, natural, natural-judge, a .safetensors file from "
         "`clipopt train`, the folder of a CLIP or SigLIP model or of an adapter, a hub id such as "
         "openai/clip-vit-base-patch32, or one of open_clip's such as open_clip:ViT-B-32/laion2b_s34b_b79k"
     )

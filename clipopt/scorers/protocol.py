@@ -37,3 +37,33 @@ class Scorer(Protocol):
     def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
         """What the scorer's head turns into probabilities: scale * cosine + bias."""
         ...
+
+
+@runtime_checkable
+class Perceives(Protocol):
+    """A scorer that also tells how unlike photographs pictures are to it."""
+
+    def perceive(self, images: Float[Tensor, "b 3 _ _"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, " b"]]:
+        """What `encode_image` gives, and how far the statistics of the layers are from those of photographs, 0 or more.
+
+        Both are differentiable.
+        """
+        ...
+
+
+@runtime_checkable
+class Abstains(Protocol):
+    """A scorer that knows when it has nothing to say of a text."""
+
+    def abstains(self, text: str) -> bool:
+        """Whether nothing that it knows is near `text`."""
+        ...
+
+
+@runtime_checkable
+class KnowsWords(Protocol):
+    """A scorer of a small vocabulary."""
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of `text` that it never learnt, in order, each once."""
+        ...

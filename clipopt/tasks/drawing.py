@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,15 +15,17 @@ from clipopt.ensemble import Ensemble
 from clipopt.optimize import Step, optimize
 from clipopt.params import Pyramid
 from clipopt.record import Run
-from clipopt.scorers import Scorer
+from clipopt.objective import Matching
+from clipopt.scorers import Perceives, Scorer
 from clipopt.tasks.best import Best
 from clipopt.tasks.edits import Edit, enlarge, extend, fit, meet, soften
+from clipopt.tasks.hearing import Asked, asks, hearing
 from clipopt.tasks.kinds import VECTORS, Cutouts
 from clipopt.tasks.parameters import cover, make, over_ground, parse_palette
 from clipopt.tasks.penalties import Penalties
 from clipopt.tasks.planner import Plan, halving
 from clipopt.tasks.recorded import carry_out, ended, status_of
-from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Mask, Part, Sight, box, resize, seam, views
+from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Mask, Part, box, resize, seam, views
 from clipopt.types import Images, PerItem, generator
 
 __all__ = ["Drawing", "Item", "Plan", "views"]
@@ -45,6 +47,20 @@ COVER = 0.4
 """Weight of how opaque a transparent drawing is: what nobody looks for should not be there."""
 CHUNK = 64
 """Most views that a scorer sees at once."""
+CALM = 0.1
+"""Share of its gradient that a natural scorer keeps far from the middle."""
+FREE, ALIKE = 0.2, 2 / 3
+"""Share of their weight that the statistics of photographs have at first, and when in the run they have all of it:
+what a picture shows is decided before them."""
+PALER = 0.85
+"""Contrast of a sketch that a natural scorer goes on from: what is at its limit learns slowly."""
+
+
+class _Sights(NamedTuple):
+    """What each scorer is asked, and how much it counts for each picture: (scorers, items)."""
+
+    asked: Sequence[Asked]
+    heard: Tensor
 
 
 class Drawing:
@@ -59,6 +75,7 @@ class Drawing:
         judge: Scorer | None = None,
         edit: Edit | None = None,
         extras: Penalties | None = None,
+        said: Mapping[str, str] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.plan, self.items, self.edit, self.extras = plan, items, edit or Edit(), extras
@@ -66,6 +83,8 @@ class Drawing:
         self.look_every = max(1, plan.steps // LOOKS)
         scorers = [scorer] if isinstance(scorer, Scorer) else [*scorer]
         self._eyes = {"score": scorers} | ({} if judge is None else {"judge": [judge]})
+        self._said = said or {}
+        self._natural = any(isinstance(scorer, Perceives) for scorer in scorers)
         self._chunk, self._look_chunk = min(CHUNK, plan.crops * len(items)), HELD_OUT_VIEWS
         self._starts = [0] * len(items)
         self._rough: Images | None = None
@@ -93,33 +112,45 @@ class Drawing:
         self._given = None if given is None else given.to(self.device)
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
         self._changes = None if mask is None else soften(mask, round(edit.feather * min(size)))
-        self.sights = {role: [self._sights(eye, size, mask) for eye in eyes] for role, eyes in self._eyes.items()}
+        self.sights = {role: self._sights(eyes, size, mask) for role, eyes in self._eyes.items()}
         start = self.pictures().clone()
         needed = plan.render is not None or plan.param in VECTORS
         kept = {name: value.detach().clone() for name, value in self.image.named_parameters() if needed}
         self.best = Best(start, self._score(start), torch.full((len(self.items),), step), kept)
 
-    def _sights(self, scorer: Scorer, size: tuple[int, int], mask: Mask | None) -> dict[str, Sight]:
-        """What a scorer is asked, by the names of the terms of the loss."""
-        edit, regions = self.edit, {}
+    def _sights(self, eyes: Sequence[Scorer], size: tuple[int, int], mask: Mask | None) -> dict[str, "_Sights"]:
+        """What scorers are asked, by the names of the terms of the loss."""
+        edit, asked = self.edit, {}
         rest = torch.ones(1, 1, *size, device=self.device)
         for number, region in enumerate(edit.regions):
             inside = fit(region.mask, size).to(self.device)
             gain = soften(inside, round(max(edit.feather, FADE) * min(size)))
             rest = torch.minimum(rest, 1 - (1 - IN_REGIONS) * gain)
-            asked: list[tuple[str | Tensor, float]] = [*region.prompt.items()]
-            items = [replace(item, prompt=dict(asked)) for item in self.items]
-            regions[f"region {number}"] = Sight(scorer, items, part=Part(box(inside), gain), size=size)
-        part = None
+            said: list[tuple[str | Tensor, float]] = [*region.prompt.items()]
+            items = [replace(item, prompt=dict(said)) for item in self.items]
+            asked[f"region {number}"] = self._ask(eyes, items, size, part=Part(box(inside), gain))
+        whole, part = (0, size[0], 0, size[1]), None
         if mask is not None or edit.regions:
-            whole = (0, size[0], 0, size[1])
             part = Part(whole if mask is None or edit.tile else box(mask), rest if edit.regions else None)
         change = None if edit.was is None or self._given is None else (self._given, edit.was)
-        return {
-            "match": Sight(
-                scorer, self.items, part=part, tile=edit.tile, size=size, text_off=self.plan.text_off, change=change
-            )
-        } | regions
+        more = {"part": part, "tile": edit.tile, "text_off": self.plan.text_off, "change": change}
+        return {"match": self._ask(eyes, self.items, size, **more)} | asked
+
+    def _ask(self, eyes: Sequence[Scorer], items: Sequence[Item], size: tuple[int, int], **more: Any) -> "_Sights":
+        """What is asked of the pictures or of a part of them, of each scorer what it can hear."""
+        free = self.edit.init is None and not self.edit.tile and more.get("part") is None
+        said = [asks(eye, items, self._said, boxes=free and self.plan.begin == "sketch") for eye in eyes]
+        if eyes is self._eyes["score"]:
+            said, heard = hearing(said, self.plan.weights, items)
+        else:
+            heard = hearing(said, (), items)[1]
+        sights = []
+        for eye, some in zip(eyes, said, strict=True):
+            own = dict(more)
+            if free and self.plan.centre and isinstance(eye, Perceives):
+                own["part"] = Part((0, size[0], 0, size[1]), _middle(size, self.plan.centre).to(self.device))
+            sights.append(Asked(eye, some, len(items), size, **own))
+        return _Sights(sights, heard)
 
     def scene(self, step: int | None = None) -> Images:
         """The pictures, what may not change as it was; transparent ones on the ground of a step, or on white."""
@@ -135,10 +166,10 @@ class Drawing:
         """The weighted terms of one step, each of shape (items,)."""
         images, plan, edit = self.scene(step), self.plan, self.edit
         terms: dict[str, Tensor] = {}
-        for name in self.sights["score"][0]:
+        for name in self.sights["score"]:
             terms |= self._match(name, images, step, rng)
         if plan.smooth:
-            detail = min(images.shape[-2:]) / self._eyes["score"][0].image_size
+            detail = min(images.shape[-2:]) / max(eye.image_size for eye in self._eyes["score"])
             around = F.pad(images, (0, 1, 0, 1), mode="circular") if edit.tile else images
             terms["smooth"] = plan.smooth * detail * losses.total_variation(around)
         if plan.transparent:
@@ -151,18 +182,23 @@ class Drawing:
 
     def _match(self, name: str, images: Images, step: int, rng: Generator) -> dict[str, Tensor]:
         """What the scorers think of the pictures, one term for each; their gradients weigh alike."""
-        plan, sights = self.plan, [sights[name] for sights in self.sights["score"]]
+        plan, sights = self.plan, self.sights["score"][name]
         cutouts: Cutouts = plan.cutouts if name == "match" else "crops"
         progress = step / plan.steps
+        statistics = plan.statistics * min(1.0, FREE + (1 - FREE) * progress / ALIKE)
+        seeds = [item.seed for item in self.items]
 
         def scene() -> Images:
             return images
 
         def attempt(chunk: int) -> dict[str, Tensor]:
-            ready = [s.matching(scene, plan.crops, chunk=chunk, cutouts=cutouts, progress=progress) for s in sights]
+            more = {"chunk": chunk, "cutouts": cutouts, "progress": progress, "statistics": statistics}
+            ready = [asked.matching(scene, plan.crops, seeds, **more) for asked in sights.asked]
             starts = [round(start * plan.steps) for start in plan.starts] or None
-            together = ready[0] if len(ready) == 1 else Ensemble(ready, weights=plan.weights or None, starts=starts)
-            terms = together(step, rng)
+            if len(ready) == 1 and isinstance(ready[0], Matching):
+                terms = ready[0](step, rng)
+            else:
+                terms = Ensemble(ready, weights=[*sights.heard.to(images)], starts=starts)(step, rng)
             return {key.replace("match", name): term for key, term in terms.items()}
 
         terms, self._chunk = halving(attempt, self._chunk)
@@ -195,7 +231,13 @@ class Drawing:
 
         with torch.no_grad():
             otherwise = self.image()
-        self._rough = best_starts(self.plan.begin, self.items, self.plan.tries, otherwise, self._score, self.device)
+        choose = partial(self._score, first=True)
+        told = [replace(item, prompt={self._said.get(p, p) if isinstance(p, str) else p: w for p, w in item.prompt.items()})
+                for item in self.items]
+        rough, drawn = best_starts(self.plan.begin, told, self.plan.tries, otherwise, choose, self.device)
+        if self._natural:
+            rough = torch.where(drawn[:, None, None, None].to(rough.device), 0.5 + PALER * (rough - 0.5), rough)
+        self._rough = rough
         self.enter(0)
 
     def _choose_starts(self) -> None:
@@ -272,27 +314,31 @@ class Drawing:
         zoom = min(1, FRAME_SIDE / max(plan.height, plan.width))
         return resize(images, (max(1, round(zoom * plan.height)), max(1, round(zoom * plan.width))))
 
-    def _score(self, images: Images, role: str = "score") -> PerItem:
+    def _score(self, images: Images, role: str = "score", *, first: bool = False) -> PerItem:
         """What the scorers, or the "judge", think of the pictures: the mean over them and what they are asked.
 
-        A scorer counts as it does in the loss.
+        A scorer counts as it does in the loss; with `first` the first one alone. NaN where the judge is asked nothing.
         """
-        scores = []
-        for sights in self.sights[role]:
-            own = []
-            for sight in sights.values():
-                score, self._look_chunk = halving(partial(sight.score, images), self._look_chunk)
-                own.append(score)
-            scores.append(torch.stack(own).mean(0))
-        weights = torch.tensor(self.plan.weights if role == "score" and self.plan.weights else [1.0] * len(scores))
-        return weights @ torch.stack(scores) / weights.sum()
+        own = []
+        for sights in self.sights[role].values():
+            asked = sights.asked[:1] if first else sights.asked
+            scores = []
+            for each in asked:
+                score, self._look_chunk = halving(partial(each.score, images), self._look_chunk)
+                scores.append(score)
+            weights = torch.ones(1, len(images)) if first else sights.heard
+            told = torch.stack(scores)
+            weights = weights * ~told.isnan()
+            own.append((weights * told.nan_to_num()).sum(0) / weights.sum(0))
+        means = torch.stack(own).nanmean(0)
+        return means.nan_to_num(-1.0) if role == "score" else means
 
     def _percentiles(self, images: Images) -> dict[str, PerItem]:
         """How the pictures match among real ones, where that is known."""
         found = {}
-        for role, eyes in self.sights.items():
-            if len(eyes) == 1 and [*eyes[0]] == ["match"]:
-                found[f"{role} percentile"] = eyes[0]["match"].percentile(images)
+        for role, sights in self.sights.items():
+            if len(self._eyes[role]) == 1 and [*sights] == ["match"]:
+                found[f"{role} percentile"] = sights["match"].asked[0].percentile(images)
         return {name: values for name, values in found.items() if not values.isnan().all()}
 
     def look(self, step: int) -> dict[str, PerItem]:
@@ -330,3 +376,10 @@ class Drawing:
         best = state["best"]
         kept = {name: value.to(self.device) for name, value in best["parameters"].items()}
         self.best = Best(best["images"].to(self.device), best["score"], best["step"], kept)
+
+
+def _middle(size: tuple[int, int], radius: float | int) -> Tensor:
+    """How much of its gradient each place gets, (1, 1, height, width): all in the middle, little far from it."""
+    v, u = (torch.linspace(-1, 1, side) for side in size)
+    near = torch.exp(-(v[:, None].square() + u.square()) / radius**2)
+    return (CALM + (1 - CALM) * near)[None, None]

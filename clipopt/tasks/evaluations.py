@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from clipopt import files
 from clipopt.embedded.suite import Prompt, Reading, interval, read
@@ -15,25 +15,48 @@ from clipopt.tasks.evaluate import Evaluate
 from clipopt.tasks.evaluate_latent import EvaluateLatent
 from clipopt.tasks.evaluate_mesh import EvaluateMesh
 from clipopt.tasks.evaluate_motion import EvaluateMotion
+from clipopt.tasks.evaluate_natural import EvaluateNatural
 from clipopt.types import Images
 
-Task = Evaluate | EvaluateLatent | EvaluateMesh | EvaluateMotion
+Suited = Evaluate | EvaluateLatent | EvaluateMesh | EvaluateMotion
+Task = Suited | EvaluateNatural
 T = TypeVar("T")
 
 
-def evenly(suite: Sequence[T], count: int | None) -> list[T]:
+class Asked(Protocol):
+    """A prompt of a suite."""
+
+    @property
+    def group(self) -> str:
+        """What it is reported with."""
+
+
+class Read(Protocol):
+    """What was read in a picture."""
+
+    @property
+    def right(self) -> bool:
+        """Whether it is what was asked for."""
+
+
+def evenly(suite: Sequence[T], count: int | None, option: str = "--prompts") -> list[T]:
     """So many prompts of a suite, evenly spaced; None: all.
+
+    Args:
+        suite: All of them.
+        count: How many.
+        option: That asked for them.
 
     Raises:
         ValueError: it has fewer, or none is wanted.
     """
     count = len(suite) if count is None else count
     if not 1 <= count <= len(suite):
-        raise ValueError(f"--prompts must lie in 1 to {len(suite)}, the suite has no more, got {count}")
+        raise ValueError(f"{option} must lie in 1 to {len(suite)}, the suite has no more, got {count}")
     return [suite[i * len(suite) // count] for i in range(count)]
 
 
-def each_with_seeds(suite: Sequence[T], task: Task) -> list[tuple[T, int]]:
+def each_with_seeds(suite: Sequence[T], task: Suited) -> list[tuple[T, int]]:
     """Every prompt that is asked with every seed."""
     return [(prompt, task.seed + n) for prompt in evenly(suite, task.prompts) for n in range(task.seeds)]
 
@@ -44,7 +67,7 @@ def read_all(scorer: Scorer, images: Images, asked: Sequence[Prompt]) -> list[Re
     return [r for s in starts for r in read(scorer, images[s : s + 64], asked[s : s + 64])]
 
 
-def by_group(asked: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, dict[str, Any]]:
+def by_group(asked: Sequence[Asked], readings: Sequence[Read]) -> dict[str, dict[str, Any]]:
     """Share and 95 % interval of all pictures, and of each group of prompts."""
 
     def rows() -> Iterator[tuple[str, list[bool]]]:

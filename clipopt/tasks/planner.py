@@ -50,6 +50,9 @@ class Plan:
         weights: How much each scorer counts; empty: all alike.
         starts: At which part of the run each scorer joins; empty: all from the beginning.
         begin: What items begin as: "noise", "samples" of the generator in the package, or a "sketch" by its sketcher.
+        statistics: How much it counts that a natural scorer's layers see other statistics than in photographs.
+        centre: How far from the middle a natural scorer draws, in half sides of the picture, so that one thing stands
+            there before a calm background; 0 is everywhere alike.
         tries: Starts of each item; the one that the scorers like best after a fifth of the steps is drawn.
     """
 
@@ -71,6 +74,8 @@ class Plan:
     weights: tuple[float | int, ...] = ()
     starts: tuple[float | int, ...] = ()
     begin: Begin = "noise"
+    statistics: float | int = 0.0
+    centre: float | int = 0.0
     tries: int = 1
 
     @property

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from clipopt import augment, losses
 from clipopt.augment import Augment
 from clipopt.objective import Matching
-from clipopt.scorers import Scorer, target
+from clipopt.scorers import Perceives, Scorer, target
 from clipopt.scorers import text_off as away_from_text
 from clipopt.tasks.kinds import Cutouts
 from clipopt.types import Images, PerItem, generator
@@ -64,6 +64,7 @@ def views(
     tile: bool = False,
     cutouts: Cutouts = "crops",
     progress: float | int = 0,
+    padding: augment.Padding = "border",
 ) -> Augment:
     """The views that a scorer gets of a picture: crops at the size it sees, with jittered colours and noise.
 
@@ -74,12 +75,13 @@ def views(
         tile: They reach over every border to the opposite side, all places of a tile alike.
         cutouts: "crops" of about the whole, or "overview": the whole on random grounds first, then details.
         progress: How much of the run is done, 0 to 1.
+        padding: What lies beyond the border of a picture.
     """
     scale, shift = ((0.375, 0.575), 0.0) if tile else ((0.75, 1.15), 0.1)  # a tile is shown with half of itself around
     if cutouts == "overview":
         crops = augment.overview_to_detail(count, scorer.image_size)(progress)
     else:
-        crops = augment.crops(count, scorer.image_size, scale=scale, shift=shift, padding="border")
+        crops = augment.crops(count, scorer.image_size, scale=scale, shift=shift, padding=padding)
     before = ([] if part is None else [_only(part)]) + ([_repeated()] if tile else [])
     return augment.compose(*before, crops, augment.color(), augment.noise(0.05))
 
@@ -162,7 +164,9 @@ class Sight:
         self.scorer, self.items = scorer, items
         self._simple = change is None and not text_off
         self.target = target(scorer, [item.prompt for item in items])
-        self._views = partial(views, scorer=scorer, part=part, tile=tile)
+        # Last pixels, continued, are stripes: no photograph has them.
+        padding: augment.Padding = "reflection" if isinstance(scorer, Perceives) else "border"
+        self._views = partial(views, scorer=scorer, part=part, tile=tile, padding=padding)
         asked = list(dict.fromkeys(prompt for item in items for prompt in item.prompt))
         self._words = [column for column, prompt in enumerate(asked) if isinstance(prompt, str)]
         if text_off:
@@ -185,8 +189,18 @@ class Sight:
         chunk: int,
         cutouts: Cutouts = "crops",
         progress: float | int = 0,
+        statistics: float | int = 0,
     ) -> Matching:
-        """The loss over `crops` views of each picture, drawn anew in each step; see `views`."""
+        """The loss over `crops` views of each picture, drawn anew in each step; see `views`.
+
+        Args:
+            param: Returns the pictures.
+            crops: Views of each.
+            chunk: Views that the scorer sees at once.
+            cutouts: Which views.
+            progress: How much of the run is done, 0 to 1.
+            statistics: How much those of photographs count, for a scorer that knows them.
+        """
         return Matching(
             param,
             self.scorer,
@@ -194,6 +208,7 @@ class Sight:
             augment=self._views(crops, cutouts=cutouts, progress=progress),
             distance=self._distance if self._paired else losses.cosine,
             paired=self._paired,
+            statistics=statistics if isinstance(self.scorer, Perceives) else 0,
             seeds=[item.seed for item in self.items],
             chunk=chunk,
         )

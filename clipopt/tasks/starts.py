@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,8 +25,10 @@ _SCALE, _SHIFT, _TURN = 0.12, 0.04, 0.06  # of a sketch: of its size in octaves,
 def best_starts(
     begin: Begin, items: Sequence[Item], tries: int, otherwise: Images, score: Callable[[Images], PerItem],
     device: torch.device,
-) -> Images:  # fmt: skip
+) -> tuple[Images, Bool[Tensor, " n"]]:  # fmt: skip
     """The best of some rough pictures for each item, as large as the pictures that stand in where there is none.
+
+    Also which of them are rough pictures.
 
     Who knows few words is told the heaviest text of an item. Where that has a word that it does not know, or where
     there is no text, the picture is the one of `otherwise`.
@@ -43,8 +45,10 @@ def best_starts(
     told = [_heaviest(item) for item in items]
     rows = [row for row, text in enumerate(told) if text and maker.knows(text)]
     best, scores = otherwise, torch.full((len(items),), -torch.inf)
+    drawn = torch.zeros(len(items), dtype=torch.bool)
+    drawn[rows] = True
     if not rows:
-        return best
+        return best, drawn
     draw = maker.of([told[row] for row in rows], [items[row].seed for row in rows])
     for number in range(tries):
         with torch.no_grad():
@@ -55,7 +59,7 @@ def best_starts(
         better[rows] = found[rows] > scores[rows]
         best = torch.where(better.to(best.device)[:, None, None, None], made, best)
         scores = torch.where(better, found, scores)
-    return best
+    return best, drawn
 
 
 class _Maker(Protocol):
