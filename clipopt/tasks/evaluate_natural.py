@@ -75,6 +75,10 @@ class EvaluateNatural:
     """As in `clipopt image`."""
     low_first: float = Plan.low_first
     """As in `clipopt image`."""
+    statistics: float | None = None
+    """How much it counts that a natural scorer's layers see other statistics than in photographs."""
+    centre: float | None = None
+    """How far from the middle a natural scorer draws, in half sides of the picture; 0 is everywhere alike."""
     device: str = "auto"
     """Where to compute: cpu, cuda, mps; auto takes a GPU where there is one."""
     out: Path | None = None

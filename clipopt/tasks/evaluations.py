@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from clipopt import files
 from clipopt.embedded.suite import Prompt, Reading, interval, read
@@ -23,6 +23,7 @@ Task = Suited | EvaluateNatural
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Asked(Protocol):
     """A prompt of a suite."""
 
@@ -31,7 +32,8 @@ class Asked(Protocol):
         """What it is reported with."""
 
 
-class Read(Protocol):
+@runtime_checkable
+class Answer(Protocol):
     """What was read in a picture."""
 
     @property
@@ -67,7 +69,7 @@ def read_all(scorer: Scorer, images: Images, asked: Sequence[Prompt]) -> list[Re
     return [r for s in starts for r in read(scorer, images[s : s + 64], asked[s : s + 64])]
 
 
-def by_group(asked: Sequence[Asked], readings: Sequence[Read]) -> dict[str, dict[str, Any]]:
+def by_group(asked: Sequence[Asked], readings: Sequence[Answer]) -> dict[str, dict[str, Any]]:
     """Share and 95 % interval of all pictures, and of each group of prompts."""
 
     def rows() -> Iterator[tuple[str, list[bool]]]:

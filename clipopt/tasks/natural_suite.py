@@ -1,4 +1,4 @@
-"""The fixed prompts that measure natural pictures: things that ImageNet has a class for, and sentences about such things.
+"""The fixed prompts that measure natural pictures: things that ImageNet has a class for, and sentences about things.
 
 A prompt counts as met where a classifier of ImageNet's 1000 classes reads one of the classes that its noun means.
 Nothing here was used to find settings: `TUNING` is what was.
@@ -135,6 +135,8 @@ SENTENCES = tuple(Sought(text, noun, frozenset(classes), "sentences") for text, 
 def sought_classes() -> tuple[Sought, ...]:
     """The prompts of `CLASSES`."""
     return tuple(
-        Sought(text, text.removeprefix("an ").removeprefix("a "), frozenset((number, *TWINS.get(number, ()))), "classes")
+        Sought(
+            text, text.removeprefix("an ").removeprefix("a "), frozenset((number, *TWINS.get(number, ()))), "classes"
+        )
         for number, text in CLASSES.items()
     )
