@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -36,6 +36,7 @@ _SHOWN, _WHOLE = 0.05, 0.05
 _TEMPLATE = "a photo of a {}"
 
 
+@runtime_checkable
 class Network(Protocol):
     """A frozen image classifier.
 

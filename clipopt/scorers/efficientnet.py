@@ -1,6 +1,7 @@
 """EfficientNet-Lite, a small network of natural photographs, for inference and for gradients at its pictures."""
 
 import math
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -50,7 +51,12 @@ VARIANTS = {
 class _Conv(nn.Module):
     """A convolution with its batch norm folded in, padded as TensorFlow does; `relu6` follows where asked."""
 
-    def __init__(self, inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1, *, active: bool) -> None:
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(
+        self, inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1, *, active: bool
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inside, outside, kernel, stride, groups=groups)
         self.stride, self.kernel, self.active = stride, kernel, active
@@ -62,11 +68,11 @@ class _Conv(nn.Module):
         return F.relu6(x) if self.active else x
 
     def linear(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        down, across = (max((math.ceil(s / self.stride) - 1) * self.stride + self.kernel - s, 0) for s in (height, width))
+        stride, kernel = self.stride, self.kernel
+        down, across = (max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:])
         if down % 2 == 0 and across % 2 == 0:
             pad = (down // 2, across // 2)
-            return F.conv2d(x, self.conv.weight, self.conv.bias, self.stride, pad, groups=self.conv.groups)
+            return F.conv2d(x, self.conv.weight, self.conv.bias, stride, pad, groups=self.conv.groups)
         return self.conv(F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2)))
 
     def fold(self, weights: dict[str, Tensor], conv: str, norm: str) -> None:
@@ -143,34 +149,45 @@ class EfficientNetLite(nn.Module):
     def features(self, images: Images) -> Float[Tensor, "b 1280"]:
         """What the last layer sees, the mean over all places."""
         x = self.stem(self._fit(images))
-        for block in self.blocks:
+        for block in self._each():
             x, _ = block(x)
         return self.head(x).mean((2, 3))
 
     def perceive(self, images: Images) -> tuple[Float[Tensor, "b 1000"], PerItem]:
         """Logits, and how far the statistics of the layers are from those of photographs; about 0.1 for a photograph.
 
-        Measured where channels are few: behind the stem, the projection of each block, and in the head.
+        Measured where channels are few: behind the stem, the projection of every other block, and in the head.
+        Squares smaller than `image_size` are seen as they are, for that is what makes small ones cheap.
 
         Reference:
             Yin et al., "Dreaming to Distill Data-free Knowledge Transfer via DeepInversion" (2020), arXiv:1912.08795;
             here of each picture by itself, and rather of spreads than of means.
         """
-        x = self.stem.linear(self._fit(images))
+        square = images.shape[-2] == images.shape[-1] <= self.image_size
+        x = self.stem.linear(_normalised(images) if square else self._fit(images))
         strange = [self.stem.strangeness(x)]
         x = F.relu6(x)
-        for block in self.blocks:
+        for block in self._each():
             x, projected = block(x)
             strange.append(block.project.strangeness(projected))
         x = self.head.linear(x)
         strange.append(self.head.strangeness(x))
         return self.classify(F.relu6(x).mean((2, 3))), torch.stack(strange).mean(0)
 
+    def _each(self) -> Iterator[_Block]:
+        for block in self.blocks:
+            assert isinstance(block, _Block)
+            yield block
+
     def _fit(self, images: Images) -> Images:
         side = (self.image_size, self.image_size)
         if images.shape[-2:] != side:
             images = F.interpolate(images, side, mode="bicubic", antialias=True)
-        return ((images * 255 - 127) / 128).contiguous(memory_format=torch.channels_last)
+        return _normalised(images)
+
+
+def _normalised(images: Images) -> Tensor:
+    return ((images * 255 - 127) / 128).contiguous(memory_format=torch.channels_last)
 
 
 def _rounded(channels: float) -> int:
@@ -193,7 +210,7 @@ def load_efficientnet(variant: str, device: str = "cpu") -> EfficientNetLite:
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     network = EfficientNetLite(variant)
     network.stem.fold(weights, "_conv_stem", "_bn0")
-    for number, block in enumerate(network.blocks):
+    for number, block in enumerate(network._each()):
         prefix = f"_blocks.{number}."
         if isinstance(block.expand, _Conv):
             block.expand.fold(weights, f"{prefix}_expand_conv", f"{prefix}_bn0")
@@ -201,4 +218,5 @@ def load_efficientnet(variant: str, device: str = "cpu") -> EfficientNetLite:
         block.project.fold(weights, f"{prefix}_project_conv", f"{prefix}_bn2")
     network.head.fold(weights, "_conv_head", "_bn1")
     network.classify.load_state_dict({"weight": weights["_fc.weight"], "bias": weights["_fc.bias"]})
-    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval().requires_grad_(False).to(device)

