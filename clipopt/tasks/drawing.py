@@ -80,11 +80,12 @@ class Drawing:
     ) -> None:
         self.plan, self.items, self.edit, self.extras = plan, items, edit or Edit(), extras
         self.device = torch.device(device)
-        self.look_every = max(1, plan.steps // LOOKS)
         scorers = [scorer] if isinstance(scorer, Scorer) else [*scorer]
         self._eyes = {"score": scorers} | ({} if judge is None else {"judge": [judge]})
         self._said = said or {}
         self._natural = any(isinstance(scorer, Perceives) for scorer in scorers)
+        # A large network takes as long for a look as for a step.
+        self.look_every = max(1, plan.steps // (LOOKS // 3 if self._natural else LOOKS))
         self._chunk, self._look_chunk = min(CHUNK, plan.crops * len(items)), HELD_OUT_VIEWS
         self._starts = [0] * len(items)
         self._rough: Images | None = None
@@ -107,7 +108,9 @@ class Drawing:
         ]
         self.stage = stage
         colours = parse_palette(plan.palette)
-        self.image: nn.Module = make(plan.param, canvas, rng=rng, init=init, colours=colours).to(self.device)
+        self.image: nn.Module = make(
+            plan.param, canvas, rng=rng, init=init, colours=colours, natural=self._natural
+        ).to(self.device)
         self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr, fused=True)
         self._given = None if given is None else given.to(self.device)
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)

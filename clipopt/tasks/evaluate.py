@@ -24,8 +24,8 @@ class Evaluate:
 
     task: Literal["image"]
     """What to measure."""
-    scorer: str = "embedded"
-    """Who guides; see `clipopt image --help`."""
+    scorer: tuple[str, ...] = ("embedded",)
+    """Who guides; can be given several times; see `clipopt image --help`."""
     judge: str = "embedded-judge"
     """Who judges."""
     prompts: int | None = None
@@ -36,7 +36,7 @@ class Evaluate:
     """The first seed."""
     batch: int = 24
     """Pictures made at once; changes the time, not the pictures."""
-    preset: Literal["auto", "robust", "plain"] = "auto"
+    preset: Literal["auto", "robust", "plain", "natural"] = "auto"
     """As in `clipopt image`, and so are the options below: by default as suits the kind of scorer."""
     param: Param | None = None
     """As in `clipopt image`."""
@@ -57,6 +57,10 @@ class Evaluate:
     begin: Begin | None = None
     """As in `clipopt image`."""
     tries: int | None = None
+    """As in `clipopt image`."""
+    statistics: float | None = None
+    """As in `clipopt image`."""
+    centre: float | None = None
     """As in `clipopt image`."""
     low_first: float = Plan.low_first
     """As in `clipopt image`."""

@@ -19,8 +19,9 @@ class EvaluateNatural:
     used to find settings.
 
     The folder that the last line names holds sheet.png (all pictures, with what the first reader reads where it is
-    something else), each picture by itself, pictures.jsonl with five names by each reader, and summary.json. Pictures
-    are written batch by batch; --resume makes those that an interrupted measurement still lacks.
+    something else), each picture by itself, summary.json, and pictures.jsonl: what the guides took each prompt for, and
+    five names by each reader. Pictures are written batch by batch; --resume makes those that an interrupted measurement
+    still lacks.
 
         clipopt eval natural                                  all of it
         clipopt eval natural --classes 20 --sentences 0 --device cuda
@@ -51,8 +52,8 @@ class EvaluateNatural:
     blind: int = 0
     """Also write so many of the pictures, drawn by the seed, as blind/00.png and so on, without a word; key.json beside
     that folder tells what they were to show."""
-    preset: Literal["auto", "robust", "plain"] = "auto"
-    """As in `clipopt image`, and so are the options below: by default as suits the kind of the first scorer."""
+    preset: Literal["auto", "robust", "plain", "natural"] = "auto"
+    """As in `clipopt image`, and so are the options below: by default as suits the scorers."""
     param: Param | None = None
     """As in `clipopt image`."""
     size: str = "288"
@@ -76,9 +77,9 @@ class EvaluateNatural:
     low_first: float = Plan.low_first
     """As in `clipopt image`."""
     statistics: float | None = None
-    """How much it counts that a natural scorer's layers see other statistics than in photographs."""
+    """As in `clipopt image`."""
     centre: float | None = None
-    """How far from the middle a natural scorer draws, in half sides of the picture; 0 is everywhere alike."""
+    """As in `clipopt image`."""
     device: str = "auto"
     """Where to compute: cpu, cuda, mps; auto takes a GPU where there is one."""
     out: Path | None = None

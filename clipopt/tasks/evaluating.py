@@ -30,12 +30,12 @@ def prepare(task: Evaluate) -> Callable[[], None]:
     evenly(prompts(), task.prompts)
     check_out(task.out, overwrite=task.overwrite)
     device = resolve_device(task.device)
-    scorer, judge = (load_scorer(name, device=str(device)) for name in (task.scorer, task.judge))
+    *scorers, judge = (load_scorer(name, device=str(device)) for name in (*task.scorer, task.judge))
     plan = Plan(width, height, seed=task.seed, low_first=task.low_first, **settled)
-    return lambda: _measure(task, plan, scorer, judge, device)
+    return lambda: _measure(task, plan, scorers, judge, device)
 
 
-def _measure(task: Evaluate, plan: Plan, scorer: Scorer, judge: Scorer, device: torch.device) -> None:
+def _measure(task: Evaluate, plan: Plan, scorers: Sequence[Scorer], judge: Scorer, device: torch.device) -> None:
     from tqdm import tqdm
 
     asked = each_with_seeds(prompts(), task)
@@ -45,13 +45,14 @@ def _measure(task: Evaluate, plan: Plan, scorer: Scorer, judge: Scorer, device: 
         for start in range(0, len(asked), task.batch):
             some = asked[start : start + task.batch]
             items = [Item({prompt.text: 1.0}, seed, prompt.text) for prompt, seed in some]
-            drawing = Drawing(plan, items, scorer, device=device)
+            drawing = Drawing(plan, items, scorers, device=device)
             for _ in drawing.draw():
                 bar.update(len(some))
             made.append(drawing.best.images.cpu())
     seconds = time.perf_counter() - started
     images = torch.cat(made)
     order = [prompt for prompt, _ in asked]
+    scorer = scorers[0]
     readings = {name: read_all(who, images.to(device), order) for name, who in (("scorer", scorer), ("judge", judge))}
     out = folder(task)
     _write_pictures(out, images, asked, readings)

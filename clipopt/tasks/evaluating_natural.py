@@ -1,7 +1,8 @@
 """What `clipopt eval natural` checks before it measures: settings, readers, and what an interrupted one left."""
 
+import contextlib
+import io
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from clipopt.tasks.measuring_natural import Work, measure, picture, start
 from clipopt.tasks.natural_suite import SENTENCES, Sought, sought_classes
 from clipopt.tasks.planner import Plan
 from clipopt.tasks.presets import SETTLED, check_guides, settle
+from clipopt.tasks.words import understand
 
 GUIDES, READERS = ("natural",), ("natural:lite2", "natural:lite1")
-_LOOKS = (*SETTLED, "statistics", "centre")
 _SEVERAL = ("scorer", "scorer_weight", "readers")
 
 
@@ -46,11 +47,8 @@ def _check(task: EvaluateNatural) -> Work:
     check_guides(scorers, task.scorer_weight, ())
     if len(set(scorers)) < len(scorers):
         raise ValueError(f"--scorer: each guides once, got {', '.join(scorers)}")
-    settled = settle(scorers[0], task.preset, {k: v for k, v in vars(task).items() if k in _LOOKS})
+    settled = settle(scorers, task.preset, {name: getattr(task, name) for name in SETTLED})
     require_positive(seeds=task.seeds, batch=task.batch)
-    for name in ("statistics", "centre"):
-        if not (math.isfinite(value := getattr(task, name) or 0) and value >= 0):
-            raise ValueError(f"--{name} must be 0 or more, got {value}")
     if not 0 <= task.low_first <= 1:
         raise ValueError(f"--low-first must lie in 0 to 1, got {task.low_first}")
     plan = Plan(width, height, seed=task.seed, low_first=task.low_first, weights=task.scorer_weight, **settled)
@@ -62,7 +60,10 @@ def _check(task: EvaluateNatural) -> Work:
         raise ValueError(f"--blind must lie in 0 to {len(asked)}, the number of pictures, got {task.blind}")
     device = resolve_device(task.device)
     guides = {name: load_scorer(name, device=str(device)) for name in scorers}
-    return Work(task, plan, asked, guides, choose_readers(task.readers, guides, device), device)
+    readers = choose_readers(task.readers, guides, device)
+    with contextlib.redirect_stderr(io.StringIO()):  # the rows tell who hears what
+        said, _ = understand([prompt.text for prompt in some], [*guides.values()], None)
+    return Work(task, plan, asked, guides, readers, said, device)
 
 
 def _some(suite: Sequence[Sought], count: int | None, option: str) -> list[Sought]:

@@ -66,7 +66,7 @@ def asks(
     for row, item in enumerate(items):
         if isinstance(scorer, Abstains):
             only = next(iter(item.prompt)) if boxes and len(item.prompt) == 1 else None
-            if things := parts(only) if isinstance(only, str) else []:
+            if things := parts((said or {}).get(only, only)) if isinstance(only, str) else []:
                 known = [thing for thing in things if not scorer.abstains(thing.text)]
                 found += [Ask(row, replace(item, prompt={thing.text: 1.0}), thing) for thing in known]
                 continue

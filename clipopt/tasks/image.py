@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from clipopt.tasks.checks import parse_size, require_memory, require_positive, resolve_device
 from clipopt.tasks.editing import Editing
 from clipopt.tasks.extras import Extras
-from clipopt.tasks.kinds import ANY_SIZE, GRIDS, VECTORS, Begin, Cutouts, Param
+from clipopt.tasks.kinds import ANY_SIZE, GRIDS, VECTORS, Begin, Cutouts, Param, has_natural, is_natural
 from clipopt.tasks.planner import Plan, expected_files, forecast, in_words, memory_needed, stages_of
 from clipopt.tasks.presets import SETTLED, check_guides, kind_of, settle
 from clipopt.tasks.prompts import parse_prompt, with_negatives
-from clipopt.tasks.words import check_words
+from clipopt.tasks.words import understand
 
 if TYPE_CHECKING:
     from clipopt.record import Run
@@ -51,20 +51,23 @@ class Image:
     """What to show; each prompt makes its own picture. Plain text to the letter, unless it starts with a brace:
     then it is a JSON object of text to weight."""
     scorer: tuple[str, ...] = ()
-    """Who guides: "embedded" (the default), a CLIP or SigLIP of the Hugging Face hub by id or local folder, one of
-    open_clip's ("open_clip:ViT-B-32/laion2b_s34b_b79k"), or a .safetensors of `clipopt train`. Given several times,
-    they guide together: what fools one seldom fools the others."""
-    judge: str = "embedded-judge"
-    """Who looks on and reports: as --scorer, or "none". It stays silent where a prompt has words unknown to it."""
+    """Who guides: by default "embedded", which knows colours, counts and places, together with "natural", which knows
+    what things look like in photographs (with clipopt[natural] installed). Or a CLIP or SigLIP of the Hugging Face hub
+    by id or local folder, one of open_clip's ("open_clip:ViT-B-32/laion2b_s34b_b79k"), or a .safetensors of
+    `clipopt train`. Given several times, they guide together: what fools one seldom fools the others."""
+    judge: str | None = None
+    """Who looks on and reports: as --scorer, or "none". By default "natural-judge" where "natural" guides, else
+    "embedded-judge". It says nothing of prompts that it does not understand."""
     scorer_weight: tuple[float, ...] = ()
     """How much a scorer counts beside the others: once for each --scorer, in their order. By default all alike."""
     scorer_start: tuple[float, ...] = ()
     """At which part of the run a scorer joins, 0 to below 1: once for each --scorer, the first at 0."""
-    preset: Literal["auto", "robust", "plain"] = "auto"
+    preset: Literal["auto", "robust", "plain", "natural"] = "auto"
     """Settings that suit the kind of the first scorer, each of which its own option overrides. "robust", for scorers
     hardened against perturbed pictures: small ones --param pyramid --crops 6, real ones --param pixels --crops 32.
     "plain": small ones --param fourier --crops 8, real ones --param fourier --crops 32 --cutouts overview --text-off
-    0.1. By its name: "embedded", FARE, TeCoA, CLIPAG are robust; --dry-run says what was taken."""
+    0.1. "natural", for networks of photographs: --param fourier --crops 6 --statistics 0.8 --centre 0.7. By its name:
+    "embedded", FARE, TeCoA, CLIPAG are robust; --dry-run says what was taken."""
     param: Param | None = None
     """What is learned: a pyramid of resolutions (calm shapes), raw pixels, a Fourier spectrum (for plain scorers),
     pixel art of a palette, a network of sines or of convolutions, Bezier strokes or filled Bezier shapes (also as SVG).
@@ -98,6 +101,12 @@ class Image:
     """Starts of each picture: of noise, the one that the scorer likes best after a fifth of the steps is drawn; of
     sketches, each moved a little, and of samples, the best one. By default 4 with the embedded scorer, else 1; with
     --init there is one."""
+    statistics: float | None = None
+    """How much pictures must have the statistics of photographs, as the layers of a natural scorer see them: contrast,
+    calm surfaces, natural colours. More is calmer and less to the point. By default as --preset says."""
+    centre: float | None = None
+    """How far from the middle a natural scorer draws, in half sides of the picture: one thing before a calm background.
+    0 draws everywhere. By default as --preset says."""
     low_first: float = Plan.low_first
     """Part of the run in which the resolutions of --param pyramid open one after another, coarse ones first; 0.5 is
     much, 0 lets all learn from the start."""
@@ -196,12 +205,10 @@ class Image:
         shape = f"{plan.width} x {plan.height} pixels"
         what = f"a picture of {shape}" if count == 1 else f"a batch of {count} pictures of {shape}"
         require_memory(memory_needed(count, plan), device, what)
-        scorers = [load_scorer(name, device=str(device)) for name in self.scorer or ("embedded",)]
-        judge = None if self.judge == "none" else load_scorer(self.judge, device=str(device))
+        scorers = [load_scorer(name, device=str(device)) for name in self._scorers()]
+        judge = None if self._judge() == "none" else load_scorer(self._judge(), device=str(device))
         texts = [text for prompt in (*prompts, *self.editing.texts()) for text in prompt]
-        for scorer in scorers[1:]:
-            check_words(texts, scorer, None)
-        judge = check_words(texts, scorers[0], judge)
+        said, judge = understand(texts, scorers, judge)
         fingerprints = {f"scorer {i}" if i else "scorer": scorer.fingerprint for i, scorer in enumerate(scorers)}
         fingerprints |= {} if judge is None else {"judge": judge.fingerprint}
         resembled = [(picture[0].to(device), 1.0) for picture in pictures]
@@ -210,7 +217,7 @@ class Image:
             parts: list[tuple[str | Tensor, float]] = [*prompt.items(), *resembled]
             items += [Item(dict(parts), self.seed + i, self._label(prompt, i)) for i in range(self.seeds)]
         extras = self.extras.load(scorers[0], plan.palette, has_init=edit.init is not None)
-        drawing = Drawing(plan, items, scorers, judge=judge, edit=edit, extras=extras, device=device)
+        drawing = Drawing(plan, items, scorers, judge=judge, edit=edit, extras=extras, said=said, device=device)
         return drawing, fingerprints | self.editing.fingerprints() | self.extras.fingerprints()
 
     def _plan(self, given: tuple[int, int] | None) -> Plan:
@@ -243,9 +250,20 @@ class Image:
         wide, high = parse_size(self.render_size, "--render-size")
         return dataclasses.replace(plan, render=(high, wide))
 
+    def _scorers(self) -> tuple[str, ...]:
+        """Who guides: as asked, or both eyes, or the one that is there."""
+        if self.scorer:
+            return self.scorer
+        plain = self.transparent or self.param in VECTORS or self.editing.tile
+        return ("embedded", "natural") if has_natural() and not plain else ("embedded",)
+
+    def _judge(self) -> str:
+        natural = any(is_natural(name) for name in self._scorers())
+        return self.judge or ("natural-judge" if natural else "embedded-judge")
+
     def _suited(self) -> Plan:
         """What the preset says where no option does, checked; the size is not yet that of the pictures."""
-        names = self.scorer or ("embedded",)
+        names = self._scorers()
         check_guides(names, self.scorer_weight, self.scorer_start)
         if not 0 <= self.low_first <= 1:
             raise ValueError(f"--low-first must lie in 0 to 1, got {self.low_first}")
@@ -257,7 +275,7 @@ class Image:
             given["cutouts"] = self.cutouts or "crops"
         return Plan(
             seed=self.seed, palette=self.palette, transparent=self.transparent, low_first=self.low_first,
-            weights=self.scorer_weight, starts=self.scorer_start, **settle(names[0], self.preset, given),
+            weights=self.scorer_weight, starts=self.scorer_start, **settle(names, self.preset, given),
         )  # fmt: skip
 
     def _prompts(self) -> list[dict[str, float]]:
@@ -291,7 +309,7 @@ class Image:
         sys.stdout.write((json.dumps(plan, ensure_ascii=False) if self.json else in_words(plan)) + "\n")
 
     def _preset(self) -> str:
-        first, plan = (self.scorer or ("embedded",))[0], self._suited()
+        first, plan = self._scorers()[0], self._suited()
         kind = kind_of(first) if self.preset == "auto" else self.preset
         settings = (
             f"{plan.param}, {plan.crops} crops, {plan.cutouts}, smooth {plan.smooth:g}, text off {plan.text_off:g}"
@@ -308,7 +326,7 @@ class Image:
         """What config.json keeps: enough to repeat the run from any folder."""
         settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = drawing.plan
-        settings["scorer"] = self.scorer or ("embedded",)
+        settings |= {"scorer": self._scorers(), "judge": self._judge()}
         settings |= {"size": f"{plan.width}x{plan.height}", "stages": plan.stages}
         settings |= {name: getattr(plan, name) for name in SETTLED}
         groups = {"editing": self.editing.as_config(), "extras": self.extras.as_config()}

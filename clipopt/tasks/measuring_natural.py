@@ -40,6 +40,7 @@ class Work:
         asked: Prompts and seeds of all pictures, in order.
         guides: Who guides, by the names of the options.
         readers: Who names the pictures, likewise.
+        said: Texts in other words, for guides of a small vocabulary; "" where it has none for them.
         device: Where to compute.
     """
 
@@ -48,6 +49,7 @@ class Work:
     asked: Sequence[tuple[Sought, int]]
     guides: Mapping[str, Scorer]
     readers: Mapping[str, Classifier]
+    said: Mapping[str, str]
     device: torch.device
 
     @property
@@ -56,6 +58,16 @@ class Work:
         settings = {name: value for name, value in vars(self.task).items() if name not in _OF_ONE_CALL}
         settings |= {"scorer": [*self.guides], "readers": [*self.readers]}
         return {"settings": settings, "plan": asdict(self.plan), "fingerprints": self.fingerprints}
+
+    def heard(self, text: str) -> dict[str, str]:
+        """What each guide takes a prompt for: classes with their shares, or words that it knows; "" for nothing."""
+        told = {}
+        for name, guide in self.guides.items():
+            if isinstance(guide, Classifier):
+                told[name] = "" if guide.abstains(text) else str(guide.reading(text))
+            else:
+                told[name] = self.said.get(text, text)
+        return told
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -110,7 +122,7 @@ def _draw(work: Work, out: Path, rows: list[dict[str, Any]]) -> None:
             some = asked[first : first + work.task.batch]
             started = time.perf_counter()
             items = [Item({prompt.text: 1.0}, seed, prompt.text) for prompt, seed in some]
-            drawing = Drawing(plan, items, [*work.guides.values()], device=work.device)
+            drawing = Drawing(plan, items, [*work.guides.values()], said=work.said, device=work.device)
             for _ in drawing.draw():
                 bar.update(len(some))
             images = drawing.best.images.clamp(0, 1).mul(255).round().div(255)  # as they are written
@@ -124,9 +136,16 @@ def _draw(work: Work, out: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _read(work: Work, images: Images, some: Sequence[tuple[Sought, int]], seconds: float) -> list[dict[str, Any]]:
-    """The rows of pictures: what was asked, and what each reader reads."""
+    """The rows of pictures: what was asked, what the guides took it for, and what each reader reads."""
     rows: list[dict[str, Any]] = [
-        {"prompt": prompt.text, "group": prompt.group, "seed": seed, "seconds": seconds} for prompt, seed in some
+        {
+            "prompt": prompt.text,
+            "group": prompt.group,
+            "seed": seed,
+            "heard": work.heard(prompt.text),
+            "seconds": seconds,
+        }
+        for prompt, seed in some
     ]
     for name, reader in work.readers.items():
         best = reader.probabilities(images).topk(_NAMES, dim=-1)

@@ -23,8 +23,12 @@ def make(
     rng: Sequence[Generator],
     init: Images | None = None,
     colours: str | int | Tensor = 16,
+    natural: bool = False,
 ) -> nn.Module:
-    """The parameters of pictures of `size` (height, width); `colours` are those of a palette."""
+    """The parameters of pictures of `size` (height, width); `colours` are those of a palette.
+
+    With `natural`, a spectrum for a network of photographs, which holds colours and detail itself.
+    """
     match param:
         case "pyramid":
             return params.Pyramid(*size, rng=rng, init=init)
@@ -32,7 +36,8 @@ def make(
             return params.Pixels(*size, rng=rng, init=init)
         case "fourier":
             # Steep, in the colours of photographs: what keeps a plain scorer from glaring texture.
-            return params.Fourier(*size, rng=rng, init=init, decay=1.5, colours="natural")
+            decay, chroma = (1.3, 2.0) if natural else (1.5, 1.0)
+            return params.Fourier(*size, rng=rng, init=init, decay=decay, chroma=chroma, colours="natural")
         case "palette":
             return params.Palette(*size, rng=rng, init=init, colours=colours)
         case "siren":

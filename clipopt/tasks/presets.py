@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from clipopt.tasks.checks import require_positive
-from clipopt.tasks.kinds import SUITS, Begin, Cutouts, Param
+from clipopt.tasks.kinds import SUITS, Begin, Cutouts, Param, is_natural
 
-Kind = Literal["robust", "plain"]
+Kind = Literal["robust", "plain", "natural"]
 
-SETTLED = ("param", "steps", "lr", "crops", "smooth", "cutouts", "text_off", "begin", "tries")
+SETTLED = (
+    "param", "steps", "lr", "crops", "smooth", "cutouts", "text_off", "begin", "tries", "statistics", "centre",
+)  # fmt: skip
 """The settings that are found for a scorer where they are not given."""
 MARKS = ("fare", "tecoa", "clipag", "robust", "advers")
 """What the names of robust models have in them."""
@@ -28,6 +30,10 @@ class Preset:
         text_off: How much lettering repels.
         begin: What items begin as.
         tries: Starts of each item, of which the best is drawn.
+        statistics: How much those of photographs count.
+        centre: How far from the middle a natural scorer draws.
+        steps: Of the optimizer; None: as suits `param`.
+        lr: Likewise.
     """
 
     param: Param
@@ -37,13 +43,24 @@ class Preset:
     text_off: float = 0.0
     begin: Begin = "noise"
     tries: int = 1
+    statistics: float = 0.0
+    centre: float = 0.0
+    steps: int | None = None
+    lr: float | None = None
 
 
-SMALL: dict[Kind, Preset] = {"robust": Preset("pyramid", 6, begin="sketch", tries=4), "plain": Preset("fourier", 8)}
+NATURAL = Preset("fourier", 6, statistics=0.8, centre=0.7, lr=0.08)
+"""For networks of photographs: docs/research/natural.md says how it was found."""
+BOTH = replace(NATURAL, begin="sketch", tries=4)
+"""For a small scorer and a natural one together."""
+SMALL: dict[Kind, Preset] = {
+    "robust": Preset("pyramid", 6, begin="sketch", tries=4), "plain": Preset("fourier", 8), "natural": NATURAL,
+}  # fmt: skip
 """For the scorers in the package and those of `clipopt train`: measured."""
 REAL: dict[Kind, Preset] = {
     "robust": Preset("pixels", 32),
     "plain": Preset("fourier", 32, cutouts="overview", text_off=0.1),
+    "natural": NATURAL,
 }
 """For real models: as published.
 
@@ -59,36 +76,46 @@ def is_small(spec: str) -> bool:
 
 
 def kind_of(spec: str) -> Kind:
-    """Whether a scorer's gradient draws things ("robust") or texture ("plain"), by its name.
+    """Whether a scorer's gradient draws things ("robust"), texture ("plain") or matter ("natural"), by its name.
 
-    The small scorers are robust unless their name says that they are plain; real models are plain unless it says that
+    Networks of photographs are "natural". The small scorers are robust unless their name says that they are plain; real models are plain unless it says that
     they were trained against perturbed pictures.
     """
     name = spec.lower()
+    if is_natural(spec):
+        return "natural"
     if is_small(spec):
         return "plain" if "plain" in name.rpartition("/")[2] else "robust"
     return "robust" if any(mark in name for mark in MARKS) else "plain"
 
 
-def settle(spec: str, kind: Literal["auto"] | Kind, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `SETTLED`: as given, and where None is given, as suits the scorer `spec` and what is learned.
+def settle(specs: Sequence[str], kind: Literal["auto"] | Kind, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `SETTLED`: as given, and where None is given, as suits the scorers and what is learned.
 
     Args:
-        spec: Of the scorer that guides.
-        kind: Which it is; "auto" goes by its name.
+        specs: Of the scorers that guide.
+        kind: Which the first one is; "auto" goes by its name.
         given: A value or None for each of `SETTLED`; what is left out counts as None.
 
     Raises:
         ValueError: a value is out of its range.
     """
-    preset = (SMALL if is_small(spec) else REAL)[kind_of(spec) if kind == "auto" else kind]
+    first = kind_of(specs[0]) if kind == "auto" else kind
+    preset = (SMALL if is_small(specs[0]) else REAL)[first]
+    natural = any(is_natural(spec) for spec in specs)
+    if kind == "auto" and natural and is_small(specs[0]):
+        preset = BOTH
     settled = vars(preset) | {name: value for name, value in given.items() if value is not None}
     steps, lr = SUITS[settled["param"]]
-    settled = {"steps": steps, "lr": lr} | settled
+    own = settled["param"] == preset.param
+    settled["steps"] = settled["steps"] or (preset.steps if own else None) or steps
+    settled["lr"] = settled["lr"] or (preset.lr if own else None) or lr
     require_positive(steps=settled["steps"], lr=settled["lr"], crops=settled["crops"], tries=settled["tries"])
-    for name in ("smooth", "text_off"):
+    for name in ("smooth", "text_off", "statistics", "centre"):
         if not (math.isfinite(settled[name]) and settled[name] >= 0):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {settled[name]}")
+    if not natural and kind_of(specs[0]) != "natural":
+        settled |= {"statistics": 0.0, "centre": 0.0}
     return settled
 
 

@@ -19,6 +19,8 @@ from clipopt.tasks.kinds import Cutouts
 from clipopt.types import Images, PerItem, generator
 
 HELD_OUT_VIEWS = 8
+EARLY, SMALLER = 0.5, 0.7
+"""Part of a run in which a natural scorer is shown smaller views, and how small: layout needs no detail, and time."""
 _HELD_OUT = -1
 # How far the views of a part reach beyond it, as a fraction of its sides: what is around it belongs to the picture.
 _AROUND = 0.25
@@ -65,6 +67,7 @@ def views(
     cutouts: Cutouts = "crops",
     progress: float | int = 0,
     padding: augment.Padding = "border",
+    side: int | None = None,
 ) -> Augment:
     """The views that a scorer gets of a picture: crops at the size it sees, with jittered colours and noise.
 
@@ -76,12 +79,14 @@ def views(
         cutouts: "crops" of about the whole, or "overview": the whole on random grounds first, then details.
         progress: How much of the run is done, 0 to 1.
         padding: What lies beyond the border of a picture.
+        side: Their side in pixels; None: as the scorer sees.
     """
+    side = side or scorer.image_size
     scale, shift = ((0.375, 0.575), 0.0) if tile else ((0.75, 1.15), 0.1)  # a tile is shown with half of itself around
     if cutouts == "overview":
-        crops = augment.overview_to_detail(count, scorer.image_size)(progress)
+        crops = augment.overview_to_detail(count, side)(progress)
     else:
-        crops = augment.crops(count, scorer.image_size, scale=scale, shift=shift, padding=padding)
+        crops = augment.crops(count, side, scale=scale, shift=shift, padding=padding)
     before = ([] if part is None else [_only(part)]) + ([_repeated()] if tile else [])
     return augment.compose(*before, crops, augment.color(), augment.noise(0.05))
 
@@ -201,11 +206,14 @@ class Sight:
             progress: How much of the run is done, 0 to 1.
             statistics: How much those of photographs count, for a scorer that knows them.
         """
+        side = None
+        if statistics and isinstance(self.scorer, Perceives) and progress < EARLY:
+            side = round(SMALLER * self.scorer.image_size)
         return Matching(
             param,
             self.scorer,
             self.target,
-            augment=self._views(crops, cutouts=cutouts, progress=progress),
+            augment=self._views(crops, cutouts=cutouts, progress=progress, side=side),
             distance=self._distance if self._paired else losses.cosine,
             paired=self._paired,
             statistics=statistics if isinstance(self.scorer, Perceives) else 0,

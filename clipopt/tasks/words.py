@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from clipopt.tasks.kinds import has_natural
+
 if TYPE_CHECKING:
     from clipopt.scorers import Scorer
 
@@ -28,9 +30,60 @@ def check_words(texts: Iterable[str], scorer: "Scorer", judge: "Scorer | None") 
     return None
 
 
+def understand(
+    texts: Iterable[str], scorers: "Sequence[Scorer]", judge: "Scorer | None"
+) -> tuple[dict[str, str], "Scorer | None"]:
+    """What those of a small vocabulary are told in place of texts with words unknown to them, and the judge.
+
+    Says on stderr what they are told, and what a scorer that abstains takes the texts for.
+
+    Returns:
+        For each text the words that all such scorers know, "" where there are none; and the judge, or None where it
+        cannot read the texts.
+    """
+    from clipopt.scorers import Abstains, KnowsWords
+
+    texts = list(dict.fromkeys(texts))
+    small = [eye for eye in (*scorers, judge) if isinstance(eye, KnowsWords)]
+    lacking = [text for text in texts if any(eye.unknown_words(text) for eye in small)]
+    if lacking and not has_natural():
+        for scorer in scorers[1:]:
+            check_words(texts, scorer, None)
+        return {}, check_words(texts, scorers[0], judge)
+    said: dict[str, str] = {}
+    if lacking:
+        from clipopt.embedded.language import carry
+        from clipopt.scorers.sentences import load_sentences
+
+        said = {text: carry(text, load_sentences()) for text in lacking}
+        for text, words in said.items():
+            told = f'reads {_short(text)} as "{words}"' if words else f"knows nothing near {_short(text)}"
+            sys.stderr.write(f"clipopt: {small[0].name} {told}\n")
+    natural = next((eye for eye in scorers if isinstance(eye, Abstains)), None)
+    for text in texts if natural else ():
+        assert natural is not None
+        told = "has no class near" if natural.abstains(text) else "sees"
+        sys.stderr.write(f"clipopt: {natural.name} {told} {_short(text)}{_as_classes(natural, text)}\n")
+    if not any(said.get(text, text) for text in texts) and len(small) == len(scorers) + (judge is not None):
+        check_words(texts, scorers[0], None)
+    return said, judge
+
+
+def _as_classes(eye: "Scorer", text: str) -> str:
+    reading = getattr(eye, "reading", None)
+    return f" as {reading(text)}" if reading and not eye.abstains(text) else ""  # type: ignore[attr-defined]
+
+
+def _short(text: str) -> str:
+    shown = ascii(text) if not text.isprintable() else text
+    return f'"{shown if len(shown) <= 60 else shown[:57] + "..."}"'
+
+
 def unknown_words(scorer: "Scorer", texts: Sequence[str]) -> list[str]:
     """The words that a scorer of a small vocabulary lacks, each once; a scorer that reads all words lacks none."""
-    lacks = getattr(scorer, "unknown_words", None)
+    from clipopt.scorers import KnowsWords
+
+    lacks = scorer.unknown_words if isinstance(scorer, KnowsWords) else None
     return [] if lacks is None else list(dict.fromkeys(word for text in texts for word in lacks(text)))
 
 
