@@ -1,15 +1,43 @@
 """Several scorers behind one picture: what fools one of them seldom fools the others."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
 
-from clipopt.objective import Matching
-from clipopt.types import Images, PerItem
+from clipopt.types import Images, PerItem, Render
 
 _TINY = 1e-20
+
+
+class Member(Protocol):
+    """What an ensemble needs of a `Matching`, or of what stands for one."""
+
+    @property
+    def param(self) -> Callable[[], Any]:
+        """Returns the scene."""
+        ...
+
+    @property
+    def render(self) -> Render | None:
+        """Maps (scene, rng) to images."""
+        ...
+
+    @property
+    def seeds(self) -> Sequence[int] | None:
+        """One for each item."""
+        ...
+
+    @property
+    def penalties(self) -> Mapping[str, Callable[[Any], Tensor]]:
+        """Further terms by name."""
+        ...
+
+    def match(self, images: Images, step: int, rng: Generator) -> Tensor:
+        """How far each item is from its target, shape (items,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +69,7 @@ class Ensemble:
         ValueError: If there is no member, the members do not belong together, or weights or starts do not fit them.
     """
 
-    members: Sequence[Matching]
+    members: Sequence[Member]
     _: KW_ONLY
     weights: Sequence[float | int | PerItem] | None = None
     starts: Sequence[int] | None = None

@@ -28,8 +28,8 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
             "openai/clip-vit-base-patch32". With open_clip installed: "open_clip:NAME/TAG" such as
             "open_clip:ViT-B-32/laion2b_s34b_b79k", "open_clip:NAME/FILE" for a checkpoint file, "open_clip:FOLDER"
             for a folder with an open_clip_config.json, "hf-hub:OWNER/MODEL" for such a folder on the hub. Or the
-            folder of an adapter that `clipopt adapt` wrote, which brings its base. "natural" (with clipopt[natural]) for
-            natural pictures and any English, "natural-judge" for another network of the same kind.
+            folder of an adapter that `clipopt adapt` wrote, which brings its base. "natural", with clipopt[natural],
+            for natural pictures and any English, "natural-judge" for another network of the same kind.
         device: A torch device, such as "cpu", "cuda" or "mps".
         dtype: What a real model computes in: "float32", "bfloat16", "float16" (for GPUs that lack the latter), or
             "auto" for bfloat16 where that is faster.
@@ -59,9 +59,9 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
     if is_hub_id(spec):
         return load_huggingface(hub_folder(spec), name=spec, device=place, dtype=dtype)
     raise ValueError(
-        f"unknown scorer {spec!r}: expected embedded, embedded-judge, embedded-plain, natural, natural-judge, a .safetensors file from "
-        "`clipopt train`, the folder of a CLIP or SigLIP model or of an adapter, a hub id such as "
-        "openai/clip-vit-base-patch32, or one of open_clip's such as open_clip:ViT-B-32/laion2b_s34b_b79k"
+        f"unknown scorer {spec!r}: expected embedded, embedded-judge, embedded-plain, natural, natural-judge, a "
+        ".safetensors file from `clipopt train`, the folder of a CLIP or SigLIP model or of an adapter, a hub id such "
+        "as openai/clip-vit-base-patch32, or one of open_clip's such as open_clip:ViT-B-32/laion2b_s34b_b79k"
     )
 
 

@@ -4,16 +4,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_BEHIND = frozenset(
-    "in on at with without under over near beside behind by from and against above below inside outside through during "
-    "among between around before after across while that who which made covered wearing holding full".split()
-)
-_ARTICLES = frozenset("a an the some one two three four five six seven eight nine ten several many few my your".split())
-_COLOURS = frozenset(
-    "red orange yellow green blue purple violet pink brown black white grey gray golden silver gold beige turquoise "
-    "crimson scarlet teal cyan magenta colorful colourful dark bright pale light".split()
-)
-_SIZES = frozenset("small little tiny large big huge giant old new young cute beautiful single".split())
+_BEHIND = {
+    "in", "on", "at", "with", "without", "under", "over", "near", "beside", "behind", "by", "from", "and", "against",
+    "above", "below", "inside", "outside", "through", "during", "among", "between", "around", "before", "after",
+    "across", "while", "that", "who", "which", "made", "covered", "wearing", "holding", "full",
+}  # fmt: skip
+_ARTICLES = {
+    "a", "an", "the", "some", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "several",
+    "many", "few", "my", "your",
+}  # fmt: skip
+_COLOURS = {
+    "red", "orange", "yellow", "green", "blue", "purple", "violet", "pink", "brown", "black", "white", "grey", "gray",
+    "golden", "silver", "gold", "beige", "turquoise", "crimson", "scarlet", "teal", "cyan", "magenta", "colorful",
+    "colourful", "dark", "bright", "pale", "light",
+}  # fmt: skip
+_SIZES = {
+    "small", "little", "tiny", "large", "big", "huge", "giant", "old", "new", "young", "cute", "beautiful", "single",
+}  # fmt: skip
 _MANNER = re.compile(
     r"^(?:an?|the)?\s*(?:\w+\s+){0,2}?(?:photo|photograph|picture|image|painting|drawing|sketch|illustration|close-?up|portrait)"
     r"s?\s+(?:of|showing)\s+"

@@ -35,5 +35,3 @@ def package_file(package: str, name: str, sha256: str) -> Path:
     if found != sha256:
         raise ValueError(f"{path} is not the file expected (sha256 {sha256[:12]}, got {found[:12]}): {INSTALL}")
     return path
-
-

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 from clipopt import losses
 from clipopt.ensemble import Ensemble
+from clipopt.objective import Matching
 from clipopt.optimize import Step, optimize
 from clipopt.params import Pyramid
 from clipopt.record import Run
-from clipopt.objective import Matching
 from clipopt.scorers import Perceives, Scorer
 from clipopt.tasks.best import Best
 from clipopt.tasks.edits import Edit, enlarge, extend, fit, meet, soften
-from clipopt.tasks.hearing import Asked, asks, hearing
+from clipopt.tasks.hearing import Asked, asks, hearing, reworded
 from clipopt.tasks.kinds import VECTORS, Cutouts
 from clipopt.tasks.parameters import cover, make, over_ground, parse_palette
 from clipopt.tasks.penalties import Penalties
@@ -108,9 +108,9 @@ class Drawing:
         ]
         self.stage = stage
         colours = parse_palette(plan.palette)
-        self.image: nn.Module = make(
-            plan.param, canvas, rng=rng, init=init, colours=colours, natural=self._natural
-        ).to(self.device)
+        self.image: nn.Module = make(plan.param, canvas, rng=rng, init=init, colours=colours, natural=self._natural).to(
+            self.device
+        )
         self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr, fused=True)
         self._given = None if given is None else given.to(self.device)
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
@@ -235,8 +235,7 @@ class Drawing:
         with torch.no_grad():
             otherwise = self.image()
         choose = partial(self._score, first=True)
-        told = [replace(item, prompt={self._said.get(p, p) if isinstance(p, str) else p: w for p, w in item.prompt.items()})
-                for item in self.items]
+        told = [replace(item, prompt=reworded(item.prompt, self._said)) for item in self.items]
         rough, drawn = best_starts(self.plan.begin, told, self.plan.tries, otherwise, choose, self.device)
         if self._natural:
             rough = torch.where(drawn[:, None, None, None].to(rough.device), 0.5 + PALER * (rough - 0.5), rough)

@@ -1,8 +1,9 @@
 """What all evaluations share: whose prompts are asked, the folder, the shares, the summary."""
 
 import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -69,8 +70,25 @@ def read_all(scorer: Scorer, images: Images, asked: Sequence[Prompt]) -> list[Re
     return [r for s in starts for r in read(scorer, images[s : s + 64], asked[s : s + 64])]
 
 
-def by_group(asked: Sequence[Asked], readings: Sequence[Answer]) -> dict[str, dict[str, Any]]:
-    """Share and 95 % interval of all pictures, and of each group of prompts."""
+def wilson(right: Sequence[bool]) -> tuple[float, float]:
+    """The 95 % interval of a share by Wilson's score, which does not shrink to a point where all are right.
+
+    Reference:
+        Wilson, "Probable inference, the law of succession, and statistical inference" (JASA 1927).
+    """
+    count, z = len(right), 1.96
+    share, weight = sum(right) / count, 1 + z**2 / count
+    middle = share + z**2 / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return max(0.0, (middle - half) / weight), min(1.0, (middle + half) / weight)
+
+
+def by_group(
+    asked: Sequence[Asked],
+    readings: Sequence[Answer],
+    between: Callable[[Sequence[bool]], tuple[float, float]] = interval,
+) -> dict[str, dict[str, Any]]:
+    """Share and 95 % interval of all pictures, and of each group of prompts; `between` gives the interval."""
 
     def rows() -> Iterator[tuple[str, list[bool]]]:
         yield "all", [r.right for r in readings]
@@ -78,7 +96,7 @@ def by_group(asked: Sequence[Asked], readings: Sequence[Answer]) -> dict[str, di
             yield group, [r.right for p, r in zip(asked, readings, strict=True) if p.group == group]
 
     return {
-        group: {"share": sum(right) / len(right), "interval": interval(right), "pictures": len(right)}
+        group: {"share": sum(right) / len(right), "interval": between(right), "pictures": len(right)}
         for group, right in rows()
     }
 

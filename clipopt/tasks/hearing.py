@@ -72,12 +72,20 @@ def asks(
                 continue
             heard = {p: w for p, w in item.prompt.items() if not isinstance(p, str) or not scorer.abstains(p)}
         else:
-            words = said or {}
-            told = {words.get(p, p) if isinstance(p, str) else p: w for p, w in item.prompt.items()}
-            heard = {p: w for p, w in told.items() if not isinstance(p, str) or p}
+            heard = reworded(item.prompt, said or {})
         if any(weight > 0 for weight in heard.values()):
             found.append(Ask(row, replace(item, prompt=heard)))
     return found
+
+
+def reworded(prompt: Mapping[str | Tensor, float], said: Mapping[str, str]) -> dict[str | Tensor, float]:
+    """A prompt in other words; texts for which there are none are left out, and those that become one add up."""
+    told: dict[str | Tensor, float] = {}
+    for part, weight in prompt.items():
+        other = said.get(part, part) if isinstance(part, str) else part
+        if not isinstance(other, str) or other:
+            told[other] = told.get(other, 0.0) + weight
+    return told
 
 
 def hearing(
@@ -117,7 +125,9 @@ class Asked:
             side = (scorer.image_size, scorer.image_size)
             self._sights.append((Sight(scorer, [a.item for a in things], size=side), things, True))
 
-    def matching(self, param: Callable[[], Images], crops: int, seeds: Sequence[int], **more: Any) -> "Matching | Partly":
+    def matching(
+        self, param: Callable[[], Images], crops: int, seeds: Sequence[int], **more: Any
+    ) -> "Matching | Partly":
         """The loss over `crops` views of each picture, as a member of an ensemble; `more` is for `Sight.matching`."""
         if isinstance(self.scorer, Classifier):
             # Its networks are large and see a picture whole; several of them see each view.

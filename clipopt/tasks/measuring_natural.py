@@ -19,7 +19,7 @@ from clipopt.scorers import Scorer
 from clipopt.scorers.classifier import Classifier
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.evaluate_natural import EvaluateNatural
-from clipopt.tasks.evaluations import by_group, folder, in_words
+from clipopt.tasks.evaluations import by_group, folder, in_words, wilson
 from clipopt.tasks.natural_suite import Sought
 from clipopt.tasks.planner import Plan
 from clipopt.tasks.sight import resize
@@ -196,7 +196,7 @@ class _Right:
 def _finish(work: Work, out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     order, seconds = [prompt for prompt, _ in work.asked], sum(row["seconds"] for row in rows)
     shares = {
-        name: {top: by_group(order, [_Right(row[name][top]) for row in rows]) for top in ("top1", "top5")}
+        name: {top: by_group(order, [_Right(row[name][top]) for row in rows], wilson) for top in ("top1", "top5")}
         for name in work.readers
     }
     summary = {

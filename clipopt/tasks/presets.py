@@ -78,8 +78,8 @@ def is_small(spec: str) -> bool:
 def kind_of(spec: str) -> Kind:
     """Whether a scorer's gradient draws things ("robust"), texture ("plain") or matter ("natural"), by its name.
 
-    Networks of photographs are "natural". The small scorers are robust unless their name says that they are plain; real models are plain unless it says that
-    they were trained against perturbed pictures.
+    Networks of photographs are "natural". The small scorers are robust unless their name says that they are plain; real
+    models are plain unless it says that they were trained against perturbed pictures.
     """
     name = spec.lower()
     if is_natural(spec):

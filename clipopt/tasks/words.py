@@ -44,8 +44,9 @@ def understand(
     from clipopt.scorers import Abstains, KnowsWords
 
     texts = list(dict.fromkeys(texts))
-    small = [eye for eye in (*scorers, judge) if isinstance(eye, KnowsWords)]
-    lacking = [text for text in texts if any(eye.unknown_words(text) for eye in small)]
+    everyone: list[Scorer] = [*scorers, *([] if judge is None else [judge])]
+    small = [eye for eye in everyone if isinstance(eye, KnowsWords)]
+    lacking = [text for text in texts if any(unknown_words(eye, [text]) for eye in small)]
     if lacking and not has_natural():
         for scorer in scorers[1:]:
             check_words(texts, scorer, None)
@@ -59,19 +60,19 @@ def understand(
         for text, words in said.items():
             told = f'reads {_short(text)} as "{words}"' if words else f"knows nothing near {_short(text)}"
             sys.stderr.write(f"clipopt: {small[0].name} {told}\n")
-    natural = next((eye for eye in scorers if isinstance(eye, Abstains)), None)
-    for text in texts if natural else ():
-        assert natural is not None
-        told = "has no class near" if natural.abstains(text) else "sees"
-        sys.stderr.write(f"clipopt: {natural.name} {told} {_short(text)}{_as_classes(natural, text)}\n")
+    for natural in [eye for eye in scorers if isinstance(eye, Abstains)][:1]:
+        for text in texts:
+            told = f"knows nothing near {_short(text)}" if natural.abstains(text) else _taken(natural, text)
+            sys.stderr.write(f"clipopt: {natural.name} {told}\n")
     if not any(said.get(text, text) for text in texts) and len(small) == len(scorers) + (judge is not None):
         check_words(texts, scorers[0], None)
     return said, judge
 
 
-def _as_classes(eye: "Scorer", text: str) -> str:
+def _taken(eye: "Scorer", text: str) -> str:
+    """What a scorer takes a text for, as far as it says so."""
     reading = getattr(eye, "reading", None)
-    return f" as {reading(text)}" if reading and not eye.abstains(text) else ""  # type: ignore[attr-defined]
+    return f"reads {_short(text)}" + (f" as {reading(text)}" if reading else "")
 
 
 def _short(text: str) -> str:
