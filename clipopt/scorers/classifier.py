@@ -122,6 +122,8 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.networks, self.names, self.name, self.rule = list(networks), names, name, rule
+        self._held = nn.ModuleList(network for network in networks if isinstance(network, nn.Module))
+        self.requires_grad_(False).eval()
         self.image_size = max(network.image_size for network in networks)
         self._sentences, self._nearest, self._temperature = sentences, nearest, temperature
         said = [[*map(list, names)], networks_fingerprint, sentences.fingerprint, rule, nearest, temperature, _TEMPLATE]
@@ -147,7 +149,8 @@ class Classifier(nn.Module):
 
     def _join(self, logits: Sequence[Tensor]) -> Embeddings:
         if self.rule == "conse":
-            rows = [F.normalize((each / self._temperature).softmax(-1) @ self._bank + 1e-6, dim=-1) for each in logits]
+            bank = self._bank.to(logits[0])
+            rows = [F.normalize((each / self._temperature).softmax(-1) @ bank + 1e-6, dim=-1) for each in logits]
         else:
             rows = [F.normalize(each - each.mean(-1, keepdim=True), dim=-1) for each in logits]
         return torch.cat(rows, 1) / len(rows) ** 0.5
@@ -158,10 +161,12 @@ class Classifier(nn.Module):
         if not texts:
             raise ValueError("no texts to encode: expected at least one")
         if self.rule == "conse":
-            row = F.normalize(self._sentences([_photo(self._shares(text)[2]) for text in texts]) - self._mean, dim=-1)
+            said = self._sentences([_photo(self._shares(text)[2]) for text in texts]).cpu()
+            row = F.normalize(said - self._mean, dim=-1)
         else:
             row = F.normalize(torch.stack([self._shares(text)[0] for text in texts]), dim=-1)
-        return row.repeat(1, len(self.networks)) / len(self.networks) ** 0.5
+        place = next(self.parameters(), row).device
+        return (row.repeat(1, len(self.networks)) / len(self.networks) ** 0.5).to(place)
 
     def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
         """Scaled cosines."""

