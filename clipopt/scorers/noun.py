@@ -1,13 +1,14 @@
 """The thing that a sentence names: its noun without colours, counts, places and manner."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 _BEHIND = {
     "in", "on", "at", "with", "without", "under", "over", "near", "beside", "behind", "by", "from", "and", "against",
     "above", "below", "inside", "outside", "through", "during", "among", "between", "around", "before", "after",
-    "across", "while", "that", "who", "which", "made", "covered", "wearing", "holding", "full",
+    "across", "while", "that", "who", "which", "made", "covered", "wearing", "holding", "full", "next", "to", "into",
+    "onto", "along", "is", "are", "as", "for",
 }  # fmt: skip
 _ARTICLES = {
     "a", "an", "the", "some", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "several",
@@ -21,11 +22,20 @@ _COLOURS = {
 _SIZES = {
     "small", "little", "tiny", "large", "big", "huge", "giant", "old", "new", "young", "cute", "beautiful", "single",
 }  # fmt: skip
+_VERBS = {"sits", "stands", "flies", "jumps", "runs", "swims", "sleeps", "eats", "lies", "walks", "plays", "looks"}
 _MANNER = re.compile(
-    r"^(?:an?|the)?\s*(?:\w+\s+){0,2}?(?:photo|photograph|picture|image|painting|drawing|sketch|illustration|close-?up|portrait)"
-    r"s?\s+(?:of|showing)\s+"
+    r"^(?:an?|the)?\s*(?:[\w-]+\s+){0,2}?"
+    r"(?:photo|photograph|picture|image|painting|drawing|sketch|illustration|close-?up|portrait)s?\s+(?:of|showing)\s+"
 )
-_LONGEST = 4
+_LONGEST = 5
+_OTHERWISE = {
+    "kite": "toy kite",
+    "mouse": "small rodent",
+    "mice": "small rodents",
+    "plane": "airplane",
+    "planes": "airplanes",
+}
+"""What everyday English means by a word by which a class is called, too."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +45,16 @@ class Noun:
     Attributes:
         words: The thing, as it is said.
         rest: The same with its adjectives and with what stands behind it.
+        whole: The text.
+        head: The word that says what it is: "boat" of a sailing boat.
         classes: Numbers of the classes that have this name, or whose names end with its last word.
         exact: Whether it is their whole name.
     """
 
     words: str
     rest: str
+    whole: str
+    head: str
     classes: tuple[int, ...]
     exact: bool
 
@@ -48,8 +62,8 @@ class Noun:
 def heard(text: str, dictionary: Mapping[str, tuple[int, ...]], heads: Mapping[str, tuple[int, ...]]) -> Noun:
     """The thing that `text` names.
 
-    A name of a class is taken whole, colours and all: "a red fox" is one. What stands before the first preposition
-    counts first.
+    A name of a class is taken whole, colours and all: "a red fox" is one. It must end what stands before the first
+    preposition: a desk lamp is no desk.
 
     Args:
         text: A sentence or a phrase.
@@ -59,19 +73,24 @@ def heard(text: str, dictionary: Mapping[str, tuple[int, ...]], heads: Mapping[s
     said = _MANNER.sub("", text.lower().strip())
     words = re.findall(r"[^\W_]+(?:'[^\W_]+)?", said.replace("-", " "))
     rest = " ".join(word for word in words if word not in _ARTICLES) or text
-    end = next((n for n, word in enumerate(words) if word in _BEHIND and n), len(words))
-    if found := _named(words[:end], dictionary):
-        return Noun(found, rest, dictionary[found], True)
-    plain = [word for word in words[:end] if word not in _ARTICLES | _COLOURS | _SIZES]
-    # A verb ends the thing: "a dog running".
-    head = next((n for n, word in enumerate(plain) if word.endswith("ing") and n), len(plain))
-    plain = plain[:head] or words[:end] or words
-    return Noun(" ".join(plain) or text, rest, heads.get(plain[-1], ()) if plain else (), False)
+    phrase = words[: _end(words, dictionary)]
+    for end in _ends(phrase):
+        if found := _named(phrase[:end], dictionary):
+            return Noun(found, rest, text, found.rsplit(" ", 1)[-1], dictionary[found], True)
+    plain = [word for word in phrase if word not in _ARTICLES | _COLOURS | _SIZES] or phrase or [text]
+    end = next((end for end in _ends(plain) if plain[end - 1] in heads or plain[end - 1] in _OTHERWISE), len(plain))
+    head = plain[end - 1]
+    if head in _OTHERWISE:
+        meant = _OTHERWISE[head]
+        named, rest, whole = (each.replace(head, meant) for each in (" ".join(plain[:end]), rest, text.lower()))
+        return Noun(named, rest, whole, meant.rsplit(" ", 1)[-1], (), False)
+    # What a cup of coffee is counts, not the coffee alone: then no word says it.
+    return Noun(" ".join(plain[:end]), rest, text, "" if "of" in plain[:end] else head, heads.get(head, ()), False)
 
 
 def variants(name: str) -> list[str]:
     """A name in singular and plural."""
-    if name.endswith("s"):
+    if name.endswith("s") and not name.endswith("ss"):
         return [name]
     if name.endswith(("ch", "sh", "x", "ss")):
         return [name, f"{name}es"]
@@ -84,12 +103,35 @@ def variants(name: str) -> list[str]:
     return [name, f"{name}s", f"{name}es"] if name.endswith("o") else [name, f"{name}s"]
 
 
-def _named(words: list[str], dictionary: Mapping[str, tuple[int, ...]]) -> str:
-    """The longest name among the words; of several the last, which is the head of a phrase."""
-    # What a cup of coffee is made of counts, not the cup alone.
+def singular(word: str) -> set[str]:
+    """`word`, and what it may be the plural of."""
+    found = {word}
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+        found |= {word[:-1], word.removesuffix("es"), re.sub("ies$", "y", word), re.sub("ves$", "f", word)}
+    return found
+
+
+def _end(words: Sequence[str], dictionary: Mapping[str, tuple[int, ...]]) -> int:
+    """Where the first preposition stands that is no part of a name, such as mortar and pestle."""
+    for place, word in enumerate(words):
+        spans = (words[start:end] for start in range(max(0, place - 3), place) for end in range(place + 2, place + 4))
+        if place and word in _BEHIND and not any(" ".join(span) in dictionary for span in spans):
+            return place
+    return len(words)
+
+
+def _ends(words: Sequence[str]) -> Iterator[int]:
+    """Where the thing may end: behind all words, or before a verb, as in "a dog running"."""
+    yield len(words)
+    for place, word in enumerate(words):
+        if place and (word in _VERBS or (len(word) > 4 and word.endswith(("ing", "ed")))):
+            yield place
+
+
+def _named(words: Sequence[str], dictionary: Mapping[str, tuple[int, ...]]) -> str:
+    """The longest name that ends the words."""
     first = len(words) - words[::-1].index("of") if "of" in words else 0
-    for length in range(min(_LONGEST, len(words)), 0, -1):
-        for start in range(len(words) - length, first - 1, -1):
-            if (name := " ".join(words[start : start + length])) in dictionary:
-                return name
+    for start in range(max(first, len(words) - _LONGEST), len(words)):
+        if (name := " ".join(words[start:])) in dictionary and name not in _OTHERWISE:
+            return name
     return ""
