@@ -34,9 +34,10 @@ def prepare(task: EvaluateNatural) -> Callable[[], None]:
     place = task.resume
     config = _read_config(place, task)
     work = _check(_settings_of(config, task, place))
-    # As they are read back: a tuple is a list then.
-    if json.loads(json.dumps(work.config)) != config:
-        raise ValueError(f"{place} was measured with other weights or by another clipopt: start again with --out")
+    now: dict[str, Any] = json.loads(json.dumps(work.config))  # as it is read back: a tuple is a list then
+    for part, values in now.items():
+        if other := [name for name, value in values.items() if config.get(part, {}).get(name) != value]:
+            raise ValueError(f"{place} was begun with other {part} of {', '.join(other)}: start again with --out")
     rows = _read_rows(place, work)
     return lambda: measure(work, place, rows)
 

@@ -100,14 +100,14 @@ def measure(work: Work, out: Path, rows: list[dict[str, Any]]) -> None:
     """
     try:
         _draw(work, out, rows)
+        _show(work, out, rows)
+        if work.task.blind:
+            _hide(work, out)
+        _finish(work, out, rows)
     except KeyboardInterrupt:
         command = f"clipopt eval natural --resume {shlex.quote(str(out))}"
         sys.stderr.write(f"clipopt: interrupted, {len(rows)} pictures are saved; continue with: {command}\n")
         raise
-    _show(work, out, rows)
-    if work.task.blind:
-        _hide(work, out)
-    _finish(work, out, rows)
 
 
 def _draw(work: Work, out: Path, rows: list[dict[str, Any]]) -> None:

@@ -109,6 +109,15 @@ def test_it_measures_and_shows(here: Path, capsys: pytest.CaptureFixture):
 
 
 @needs_packages
+def test_two_guides_go_on_from_sketches(here: Path, capsys: pytest.CaptureFixture):
+    both = ["--scorer", "embedded", "--scorer-weight", "1", "--scorer-weight", "0.5", "--begin", "sketch"]
+    assert measure("--classes", "0", "--sentences", "2", *READER, *both, "--out", "m", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["begin"], plan["weights"]) == ("sketch", [1, 0.5])
+    assert [[*row["heard"]] for row in rows(here / "m")] == [["natural:lite0", "embedded"]] * 2
+
+
+@needs_packages
 def test_blind_pictures_tell_nothing_and_the_key_all(here: Path):
     assert measure("--classes", "3", "--sentences", "0", *READER, "--blind", "2", "--out", "m") == 0
     key = json.loads((here / "m" / "key.json").read_text())
@@ -160,7 +169,7 @@ def test_resume_refuses_what_does_not_fit(here: Path, capsys: pytest.CaptureFixt
     config = here / "m" / "config.json"
     text = config.read_text()
     config.write_text(text.replace('"natural:lite1": "', '"natural:lite1": "0'))
-    assert "other weights" in refused()
+    assert "m was begun with other fingerprints of natural:lite1: start again" in refused()
     config.write_text(text)
     (here / "m" / "picture-000.png").unlink()
     assert "picture-000.png is missing" in refused()
