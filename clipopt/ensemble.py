@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -12,6 +12,7 @@ from clipopt.types import Images, PerItem, Render
 _TINY = 1e-20
 
 
+@runtime_checkable
 class Member(Protocol):
     """What an ensemble needs of a `Matching`, or of what stands for one."""
 

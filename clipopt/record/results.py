@@ -120,7 +120,7 @@ def write_page(
         labels=summary["items"],
         tables={
             "Settings": config,
-            **({"Meshes": _rows(facts)} if facts else {}),
+            **({"Meshes" if solids else "What was read": _rows(facts)} if facts else {}),
             "Models": {f"{name} (fingerprint)": value for name, value in summary["fingerprints"].items()},
             "Versions": summary["versions"],
         },

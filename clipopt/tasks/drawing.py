@@ -17,6 +17,7 @@ from clipopt.optimize import Step, optimize
 from clipopt.params import Pyramid
 from clipopt.record import Run
 from clipopt.scorers import Perceives, Scorer
+from clipopt.scorers.classifier import Classifier
 from clipopt.tasks.best import Best
 from clipopt.tasks.edits import Edit, enlarge, extend, fit, meet, soften
 from clipopt.tasks.hearing import Asked, asks, hearing, reworded
@@ -300,8 +301,26 @@ class Drawing:
             scores=scores,
             status=status_of(run, self.plan.steps, failure),
             reason=str(failure or ""),
+            facts=self._readings(self.best.images),
         )
         return ended(summary, failure, run)
+
+    def _readings(self, images: Images) -> dict[str, Any]:
+        """What scorers took the prompts for, where that is something else, and what classifiers see in the pictures."""
+        rows = []
+        for number, item in enumerate(self.items):
+            row = {"item": item.label}
+            for eye in (*self._eyes["score"], *self._eyes.get("judge", ())):
+                texts = [part for part in item.prompt if isinstance(part, str)]
+                if isinstance(eye, Classifier):
+                    read = {text: "nothing" if eye.abstains(text) else str(eye.reading(text)) for text in texts}
+                    row |= {f'{eye.name} reads "{text}" as': words for text, words in read.items()}
+                    row[f"{eye.name} sees"] = eye.names_in(images[number : number + 1])[0]
+                else:
+                    other = {text: self._said[text] for text in texts if text in self._said}
+                    row |= {f'{eye.name} reads "{text}" as': words or "nothing" for text, words in other.items()}
+            rows.append(row)
+        return {"readings": rows} if any(len(row) > 1 for row in rows) else {}
 
     @torch.no_grad()
     def pictures(self) -> Images:

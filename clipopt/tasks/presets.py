@@ -49,7 +49,7 @@ class Preset:
     lr: float | None = None
 
 
-NATURAL = Preset("fourier", 6, statistics=0.8, centre=0.7, lr=0.08)
+NATURAL = Preset("fourier", 6, statistics=0.8, centre=0.7, steps=100, lr=0.08)
 """For networks of photographs: docs/research/natural.md says how it was found."""
 BOTH = replace(NATURAL, begin="sketch", tries=4)
 """For a small scorer and a natural one together."""
@@ -108,8 +108,10 @@ def settle(specs: Sequence[str], kind: Literal["auto"] | Kind, given: Mapping[st
     settled = vars(preset) | {name: value for name, value in given.items() if value is not None}
     steps, lr = SUITS[settled["param"]]
     own = settled["param"] == preset.param
-    settled["steps"] = settled["steps"] or (preset.steps if own else None) or steps
-    settled["lr"] = settled["lr"] or (preset.lr if own else None) or lr
+    if settled["steps"] is None or not own and given.get("steps") is None:
+        settled["steps"] = steps
+    if settled["lr"] is None or not own and given.get("lr") is None:
+        settled["lr"] = lr
     require_positive(steps=settled["steps"], lr=settled["lr"], crops=settled["crops"], tries=settled["tries"])
     for name in ("smooth", "text_off", "statistics", "centre"):
         if not (math.isfinite(settled[name]) and settled[name] >= 0):
