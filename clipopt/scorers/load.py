@@ -28,8 +28,11 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
             "openai/clip-vit-base-patch32". With open_clip installed: "open_clip:NAME/TAG" such as
             "open_clip:ViT-B-32/laion2b_s34b_b79k", "open_clip:NAME/FILE" for a checkpoint file, "open_clip:FOLDER"
             for a folder with an open_clip_config.json, "hf-hub:OWNER/MODEL" for such a folder on the hub. Or the
-            folder of an adapter that `clipopt adapt` wrote, which brings its base. "natural", with clipopt[natural],
-            for natural pictures and any English, "natural-judge" for another network of the same kind.
+            folder of an adapter that `clipopt adapt` wrote, which brings its base.
+            With clipopt[natural], image classifiers for natural pictures and any English: "natural", "natural-judge"
+            for another network, "natural:lite1" or "natural:lite0+lite2" to choose the networks; the folder or the hub
+            id of a transformers image classifier whose labels have names, such as "facebook/convnext-tiny-224"; with
+            timm installed, too, "timm:NAME" such as "timm:resnet50.a1_in1k", or "timm:hf-hub:OWNER/MODEL".
         device: A torch device, such as "cpu", "cuda" or "mps".
         dtype: What a real model computes in: "float32", "bfloat16", "float16" (for GPUs that lack the latter), or
             "auto" for bfloat16 where that is faster.
@@ -48,21 +51,48 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
 
         return load_open_clip(spec.removeprefix("open_clip:"), device=place, dtype=dtype)
     if is_natural(spec):
+        if dtype not in ("auto", "float32"):
+            raise ValueError(f"{spec} computes in float32, got dtype {dtype!r}: use auto or float32")
         return load_natural(spec, device=str(place))
+    if spec.startswith("timm:"):
+        from clipopt.scorers.image_classifiers import load_timm
+
+        return load_timm(spec.removeprefix("timm:"), device=place, dtype=dtype)
     if spec in _EMBEDDED or spec.endswith(".safetensors"):
         return _load_tower(spec, place, dtype)
-    from clipopt.scorers.hub import hub_folder, is_hub_id
-    from clipopt.scorers.huggingface import load_huggingface
+    from clipopt.scorers.hub import is_hub_id
 
     if spec and Path(spec).expanduser().is_dir():
-        return load_huggingface(Path(spec).expanduser(), device=place, dtype=dtype)
+        return _load_folder(Path(spec).expanduser(), None, place, dtype)
     if is_hub_id(spec):
-        return load_huggingface(hub_folder(spec), name=spec, device=place, dtype=dtype)
+        return _load_folder(_downloaded(spec), spec, place, dtype)
     raise ValueError(
         f"unknown scorer {spec!r}: expected embedded, embedded-judge, embedded-plain, natural, natural-judge, a "
-        ".safetensors file from `clipopt train`, the folder of a CLIP or SigLIP model or of an adapter, a hub id such "
-        "as openai/clip-vit-base-patch32, or one of open_clip's such as open_clip:ViT-B-32/laion2b_s34b_b79k"
+        ".safetensors file from `clipopt train`, the folder of a CLIP, a SigLIP, an image classifier or an adapter, a "
+        "hub id such as openai/clip-vit-base-patch32, one of open_clip's such as open_clip:ViT-B-32/laion2b_s34b_b79k, "
+        "or one of timm's such as timm:resnet50.a1_in1k"
     )
+
+
+def _load_folder(folder: Path, name: str | None, device: torch.device, dtype: str) -> Scorer:
+    """The transformers model in `folder`."""
+    from clipopt.scorers.huggingface import load_huggingface
+    from clipopt.scorers.image_classifiers import is_classifier, load_classifier
+
+    load = load_classifier if is_classifier(folder) else load_huggingface
+    return load(folder, name=name, device=device, dtype=dtype)
+
+
+def _downloaded(spec: str) -> Path:
+    """The folder of a model on the hub; of a classifier that is in the cache, no tokenizer is asked for."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from clipopt.scorers.hub import CLASSIFIER, TRANSFORMERS, hub_folder
+    from clipopt.scorers.image_classifiers import is_classifier
+
+    config = try_to_load_from_cache(spec, "config.json")
+    known = isinstance(config, str) and is_classifier(Path(config).parent)
+    return hub_folder(spec, CLASSIFIER if known else TRANSFORMERS)
 
 
 def _is_open_clip(folder: Path) -> bool:

@@ -99,7 +99,7 @@ def test_unknown_and_changed_networks_are_one_line(monkeypatch: pytest.MonkeyPat
         load_efficientnet("lite9")
     changed = VARIANTS["lite0"]._replace(sha256="0" * 64)
     monkeypatch.setitem(module.VARIANTS, "lite0", changed)
-    load_efficientnet.cache_clear()
+    module._load.cache_clear()
     with pytest.raises(ValueError, match="is not the file expected") as caught:
         load_efficientnet("lite0")
     assert "\n" not in str(caught.value)
