@@ -39,7 +39,7 @@ _GENERAL = {
     "flower": (range(984, 987),),
 }
 """Words for many of ImageNet's classes that are in none of their names: its numbers follow WordNet."""
-_SHOWN, _WHOLE = 0.05, 0.05
+_SHOWN, _MOST, _WHOLE = 0.05, 4, 0.05
 _TEMPLATE = "a photo of a {}"
 
 
@@ -59,7 +59,8 @@ class Reading:
     heard: str
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {share:.2f}" for name, share in self.classes if share >= _SHOWN)
+        told = [f"{name} {share:.2f}" for name, share in self.classes if share >= _SHOWN]
+        return ", ".join(told[:_MOST]) + (f" and {len(told) - _MOST} more" if len(told) > _MOST else "")
 
 
 class Vocabulary:

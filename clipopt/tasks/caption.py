@@ -13,12 +13,15 @@ class Caption:
     """Say what pictures show.
 
     Candidates are proposed, and a frozen scorer chooses. With the embedded scorer they are the sentences of its own
-    small world, searched slot by slot; any other model needs to be told where candidates come from: a list, an index
+    small world, searched slot by slot; with the natural scorer the names of what it knows, fine and coarse. Where both
+    are there and none is asked for, photographs go to the natural scorer, and flat drawings to the embedded one; the
+    output says which spoke. Any other model needs to be told where candidates come from: a list, an index
     of texts, a template, a captioning model, a search for words; several may be given. The score of a caption is its
     mean cosine with views of the picture plus the parts below; --top 5 shows them.
 
         clipopt caption picture.png
         clipopt caption photos/ --out captions.jsonl
+        clipopt caption photo.jpg --scorer natural --top 5
         clipopt caption photo.jpg --scorer openai/clip-vit-base-patch32 --texts captions.txt --top 5
         clipopt caption photo.jpg --scorer MODEL --captioner Salesforce/blip-image-captioning-base
         clipopt caption photo.jpg --scorer MODEL --template "a {age} photo of a {thing}" --slots slots.json
@@ -26,8 +29,9 @@ class Caption:
 
     pictures: tuple[Path, ...]
     """Picture files, and folders of them."""
-    scorer: str = "embedded"
-    """Who chooses: see `clipopt image --help`."""
+    scorer: str = "auto"
+    """Who chooses: see `clipopt image --help`. Auto is the embedded scorer, and for photographs the natural one where
+    clipopt[natural] is installed and no candidates are given."""
     texts: Path | None = None
     """A text file of candidates, one a line."""
     corpus: Path | None = None
@@ -65,8 +69,9 @@ class Caption:
     """Weight of the mean cosine with the background."""
     consensus: float = Weights.consensus
     """Weight of the mean cosine with the other candidates."""
-    likelihood: float = Weights.likelihood
-    """Weight of the mean log probability per token, by --language or else by the captioner."""
+    likelihood: float | None = None
+    """Weight of the mean log probability per token, by --language or else by the captioner: 0 unless told otherwise.
+    Of the natural scorer's own candidates, of the log probability of their classes: 0.05."""
     language: str | None = None
     """A causal language model (GPT-2) for the likelihood."""
     second_weight: float | None = None

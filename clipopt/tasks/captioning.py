@@ -11,7 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipopt.captions import Beam, Captioner, Corpus, Generator, Template, TextEncoder, Weights, encode_views
+from clipopt.captions import (
+    Beam,
+    Captioner,
+    Classes,
+    Corpus,
+    Generator,
+    Template,
+    TextEncoder,
+    TwoThings,
+    Weights,
+    encode_views,
+)
 from clipopt.captions.models import (
     ImageTextMatching,
     LanguageModel,
@@ -25,11 +36,13 @@ from clipopt.embedded.describer import WorldCaptioner, load_describer
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.tower import TowerScorer
 from clipopt.search import Index
+from clipopt.tasks.both_eyes import BothEyes
 from clipopt.tasks.caption import Caption
 from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.choices import Captioned, as_json, check_captions, table, write_captions
 from clipopt.tasks.grammar import WorldGrammar
 from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.kinds import has_natural, is_natural
 from clipopt.tasks.pictures import find_pictures, read_batches, read_lines
 from clipopt.tasks.words import check_words
 
@@ -57,11 +70,13 @@ def prepare(task: Caption) -> Callable[[], None]:
         check_captions(task.out, pictures, overwrite=task.overwrite)
     texts = [] if task.texts is None else read_lines(task.texts)
     captioner = _captioner(task, texts)
+    scorers = captioner.scorers if isinstance(captioner, BothEyes) else [captioner.scorer]
     device = resolve_device(task.device)
     broken: list[Path] = []
     batches = read_batches(pictures, broken)
     batch = next(batches)
-    check_words(texts, captioner.scorer, None)
+    for scorer in scorers:
+        check_words(texts, scorer, None)
 
     def work() -> None:
         from tqdm import tqdm
@@ -79,7 +94,7 @@ def prepare(task: Caption) -> Callable[[], None]:
                 some = next(batches, None)
             stopped = interrupted()
         if done:
-            _say(task, done, broken, captioner.scorer)
+            _say(task, done, broken, scorers)
         if stopped:
             raise KeyboardInterrupt
         if not done:
@@ -88,22 +103,33 @@ def prepare(task: Caption) -> Callable[[], None]:
     return work
 
 
-def _say(task: Caption, done: Sequence[Captioned], broken: Sequence[Path], scorer: Scorer) -> None:
+def _say(task: Caption, done: Sequence[Captioned], broken: Sequence[Path], scorers: Sequence[Scorer]) -> None:
     if task.out is not None:
         write_captions(task.out, done)
     if task.json:
-        result = {"scorer": scorer.name, "fingerprint": scorer.fingerprint, "pictures": as_json(done)}
+        names, fingerprints = ("+".join(getattr(s, key) for s in scorers) for key in ("name", "fingerprint"))
+        result: dict[str, Any] = {"scorer": names, "fingerprint": fingerprints, "pictures": as_json(done)}
         result["broken"] = [str(path) for path in broken]
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write(f"{task.out}\n" if task.out is not None else table(done, task.top))
+        sys.stdout.write(f"{task.out}\n" if task.out is not None else table(done, task.top, sources=len(scorers) > 1))
 
 
-def _captioner(task: Caption, texts: Sequence[str]) -> Captioner:
+def _captioner(task: Caption, texts: Sequence[str]) -> Captioner | BothEyes:
+    if task.scorer == "auto":
+        eye = _captioner(replace(task, scorer="embedded"), texts)
+        given = texts or task.corpus or task.template or task.captioner or task.search
+        # Whose second stage, background and other models are named chooses with one scorer.
+        other = task.second != "auto" or task.background or task.language or task.polish
+        if given or other or not has_natural() or isinstance(eye, BothEyes):
+            return eye
+        natural = _captioner(replace(task, scorer="natural"), texts)
+        assert isinstance(natural, Captioner)
+        return BothEyes(eye, natural)
     device = str(resolve_device(task.device))
     template = _template(task)
     scorer = load_scorer(task.scorer, device=device)
-    encode = TextEncoder(scorer)
+    encode = TwoThings(scorer) if is_natural(task.scorer) else TextEncoder(scorer)
     generators: list[Generator] = []
     if texts:
         generators.append(Corpus(texts, scorer.encode_text(texts), task.nearest, "list"))
@@ -111,7 +137,9 @@ def _captioner(task: Caption, texts: Sequence[str]) -> Captioner:
         generators.append(Beam(encode, template, source="template"))
     generators += _models(task, scorer, device)
     own = not generators
-    if own:
+    if own and is_natural(task.scorer):
+        generators.append(Classes(scorer, encode))
+    elif own:
         if not _reads_world(scorer):
             raise ValueError(
                 f"say where captions for {task.scorer} come from: --texts FILE, --corpus INDEX, --captioner MODEL, "
@@ -125,7 +153,7 @@ def _captioner(task: Caption, texts: Sequence[str]) -> Captioner:
         usual,
         prior=task.prior,
         consensus=task.consensus,
-        likelihood=task.likelihood,
+        likelihood=usual.likelihood if task.likelihood is None else task.likelihood,
         second=usual.second if task.second_weight is None else task.second_weight,
         diversity=task.diversity,
     )
@@ -207,7 +235,12 @@ def describer(device: str = "cpu") -> WorldCaptioner:
 
 
 def usual_weights(second: str, scorer: str, *, own: bool = True) -> Weights:
-    """What counts unless told otherwise: a describer tells log likelihoods, of every candidate; others tell cosines."""
+    """What counts unless told otherwise: a describer tells log likelihoods, of every candidate; others tell cosines.
+
+    The natural scorer's own candidates come with the log probability of their classes.
+    """
+    if own and is_natural(scorer):
+        return Weights(likelihood=0.05)
     return Weights(second=0.05, stage=100) if _described(second, scorer, own) else Weights()
 
 

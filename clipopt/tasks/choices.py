@@ -90,17 +90,25 @@ def write_captions(out: Path, captioned: Sequence[Captioned]) -> None:
                 files.write_text(path, f"{best[0].text}\n")
 
 
-def table(captioned: Sequence[Captioned], top: int) -> str:
-    """Captions for a person: one line a picture, or with `top` above 1 one line a caption with the parts."""
+def table(captioned: Sequence[Captioned], top: int, *, sources: bool = False) -> str:
+    """Captions for a person: one line a picture, or with `top` above 1 one line a caption with the parts.
+
+    Args:
+        captioned: Pictures and their captions, best first.
+        top: How many captions of each were asked for.
+        sources: Whether to say where each comes from.
+    """
     if top == 1:
         width = max((len(str(found.path)) for found, _ in captioned), default=0)
         return "".join(
-            f"{found.path!s:{width}}  {best[0].text}  ({best[0].probability:.0%})\n" if best else f"{found.path}  -\n"
+            f"{found.path!s:{width}}  {best[0].text}  ({best[0].probability:.0%}{_source(best[0], sources)})\n"
+            if best
+            else f"{found.path}  -\n"
             for found, best in captioned
         )
     lines = []
     for found, best in captioned:
-        lines.append(str(found.path))
+        lines.append(f"{found.path}{_source(best[0], sources)}" if best else str(found.path))
         if not best:
             lines.append("  no candidate")
             continue
@@ -110,3 +118,7 @@ def table(captioned: Sequence[Captioned], top: int) -> str:
             numbers = [f"{value:12.3f}" for value in (c.score, *(c.parts[name] for name in parts))]
             lines.append("".join(numbers) + f"{c.probability:>12.1%}  {c.text}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _source(caption: Caption, shown: bool) -> str:
+    return f", {caption.source}" if shown else ""

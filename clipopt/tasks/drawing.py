@@ -196,7 +196,8 @@ class Drawing:
             return images
 
         def attempt(chunk: int) -> dict[str, Tensor]:
-            more = {"chunk": chunk, "cutouts": cutouts, "progress": progress, "statistics": statistics}
+            more: dict[str, Any] = {"chunk": chunk, "cutouts": cutouts, "progress": progress}
+            more |= {"statistics": statistics, "stage": self.stage}
             ready = [asked.matching(scene, plan.crops, seeds, **more) for asked in sights.asked]
             starts = [round(start * plan.steps) for start in plan.starts] or None
             if len(ready) == 1 and isinstance(ready[0], Matching):

@@ -51,7 +51,7 @@ class Preset:
 
 NATURAL = Preset("fourier", 6, statistics=0.8, centre=0.7, steps=100, lr=0.08)
 """For networks of photographs: docs/research/natural.md says how it was found."""
-BOTH = replace(NATURAL, begin="sketch", tries=4)
+BOTH = replace(NATURAL, begin="sketch", tries=4, steps=60)
 """For a small scorer and a natural one together."""
 SMALL: dict[Kind, Preset] = {
     "robust": Preset("pyramid", 6, begin="sketch", tries=4), "plain": Preset("fourier", 8), "natural": NATURAL,
@@ -108,9 +108,9 @@ def settle(specs: Sequence[str], kind: Literal["auto"] | Kind, given: Mapping[st
     settled = vars(preset) | {name: value for name, value in given.items() if value is not None}
     steps, lr = SUITS[settled["param"]]
     own = settled["param"] == preset.param
-    if settled["steps"] is None or not own and given.get("steps") is None:
+    if settled["steps"] is None or (not own and given.get("steps") is None):
         settled["steps"] = steps
-    if settled["lr"] is None or not own and given.get("lr") is None:
+    if settled["lr"] is None or (not own and given.get("lr") is None):
         settled["lr"] = lr
     require_positive(steps=settled["steps"], lr=settled["lr"], crops=settled["crops"], tries=settled["tries"])
     for name in ("smooth", "text_off", "statistics", "centre"):

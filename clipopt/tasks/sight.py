@@ -68,6 +68,7 @@ def views(
     progress: float | int = 0,
     padding: augment.Padding = "border",
     side: int | None = None,
+    closest: float | int = 0.75,
 ) -> Augment:
     """The views that a scorer gets of a picture: crops at the size it sees, with jittered colours and noise.
 
@@ -80,9 +81,12 @@ def views(
         progress: How much of the run is done, 0 to 1.
         padding: What lies beyond the border of a picture.
         side: Their side in pixels; None: as the scorer sees.
+        closest: Least part of the picture's shorter side that a crop shows.
     """
     side = side or scorer.image_size
-    scale, shift = ((0.375, 0.575), 0.0) if tile else ((0.75, 1.15), 0.1)  # a tile is shown with half of itself around
+    scale, shift = (
+        ((0.375, 0.575), 0.0) if tile else ((closest, 1.15), 0.1)
+    )  # a tile is shown with half of itself around
     if cutouts == "overview":
         crops = augment.overview_to_detail(count, side)(progress)
     else:
@@ -195,6 +199,7 @@ class Sight:
         cutouts: Cutouts = "crops",
         progress: float | int = 0,
         statistics: float | int = 0,
+        stage: int = 0,
     ) -> Matching:
         """The loss over `crops` views of each picture, drawn anew in each step; see `views`.
 
@@ -205,15 +210,19 @@ class Sight:
             cutouts: Which views.
             progress: How much of the run is done, 0 to 1.
             statistics: How much those of photographs count, for a scorer that knows them.
+            stage: How often the pictures were enlarged.
         """
-        side = None
+        side, closest = None, 0.75
+        if isinstance(self.scorer, Perceives):
+            # Detail is drawn at its own size: the larger the picture, the closer some views come.
+            closest /= 2**stage
         if statistics and isinstance(self.scorer, Perceives) and progress < EARLY:
             side = round(SMALLER * self.scorer.image_size)
         return Matching(
             param,
             self.scorer,
             self.target,
-            augment=self._views(crops, cutouts=cutouts, progress=progress, side=side),
+            augment=self._views(crops, cutouts=cutouts, progress=progress, side=side, closest=closest),
             distance=self._distance if self._paired else losses.cosine,
             paired=self._paired,
             statistics=statistics if isinstance(self.scorer, Perceives) else 0,
