@@ -26,7 +26,7 @@ def commands() -> list[list[str]]:
 
 def test_there_are_commands():
     assert len(commands()) >= 8
-    assert "pip install . && clipopt image" in README
+    assert "pip install '.[natural]' && clipopt image" in README
     assert "pip install '.[test]' && pytest" in README
 
 
