@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipopt.captions.candidates import Beam, Candidate, Corpus, Generator, Grammar, Template, TextEncoder
+    from clipopt.captions.classes import Classes, TwoThings
     from clipopt.captions.rerank import Caption, Captioner, encode_views, probabilities
     from clipopt.captions.weights import Weights
 
@@ -18,20 +19,23 @@ __all__ = [
     "Candidate",
     "Caption",
     "Captioner",
+    "Classes",
     "Corpus",
     "Generator",
     "Grammar",
     "Template",
     "TextEncoder",
+    "TwoThings",
     "Weights",
     "encode_views",
     "probabilities",
 ]
 
 _HOMES = {
-    "Beam": "candidates", "Candidate": "candidates", "Caption": "rerank", "Captioner": "rerank", "Corpus": "candidates",
-    "Generator": "candidates", "Grammar": "candidates", "Template": "candidates", "TextEncoder": "candidates",
-    "Weights": "weights", "encode_views": "rerank", "probabilities": "rerank",
+    "Beam": "candidates", "Candidate": "candidates", "Caption": "rerank", "Captioner": "rerank", "Classes": "classes",
+    "Corpus": "candidates", "Generator": "candidates", "Grammar": "candidates", "Template": "candidates",
+    "TextEncoder": "candidates", "TwoThings": "classes", "Weights": "weights", "encode_views": "rerank",
+    "probabilities": "rerank",
 }  # fmt: skip
 
 

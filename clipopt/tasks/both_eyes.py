@@ -12,11 +12,12 @@ from clipopt.captions.classes import strangeness
 from clipopt.scorers import Scorer
 from clipopt.scorers.tower import TowerScorer
 
-_OWN, _CLEARLY = 2.0, 50.0
+_OWN, _CLEARLY = 3.0, 50.0
 """Percentiles of the match of its own best sentence: below the first no picture is of the embedded world, from the
 second on every one is."""
-_FLAT = 0.14
-"""Strangeness to the natural scorer from which on a picture between is drawn, and no photograph."""
+_FLAT, _LIKELY = 0.14, -2.0
+"""A picture between is drawn, and no photograph, if it is as strange as that to the natural scorer, and its best
+sentence as likely, in log probability, to who describes."""
 
 
 class BothEyes:
@@ -55,7 +56,8 @@ class BothEyes:
         fits = float(eye.percentile(torch.tensor([best[0].parts["match"]]))[0])
         if fits < _OWN or fits >= _CLEARLY:
             return fits >= _CLEARLY
-        return strangeness(self.natural.scorer, picture[None]) >= _FLAT
+        likely = self.embedded.second is None or self.embedded.second(picture, [best[0].text])[0] >= _LIKELY
+        return likely and strangeness(self.natural.scorer, picture[None]) >= _FLAT
 
 
 def _by(who: str, captions: Sequence[Caption]) -> list[Caption]:
