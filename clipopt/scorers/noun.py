@@ -63,7 +63,7 @@ def heard(text: str, dictionary: Mapping[str, tuple[int, ...]], heads: Mapping[s
     """The thing that `text` names.
 
     A name of a class is taken whole, colours and all: "a red fox" is one. It must end what stands before the first
-    preposition: a desk lamp is no desk.
+    preposition: a desk lamp is no desk. Of a vase of flowers both are named.
 
     Args:
         text: A sentence or a phrase.
@@ -76,8 +76,13 @@ def heard(text: str, dictionary: Mapping[str, tuple[int, ...]], heads: Mapping[s
     phrase = words[: _end(words, dictionary)]
     for end in _ends(phrase):
         if found := _named(phrase[:end], dictionary):
-            return Noun(found, rest, text, found.rsplit(" ", 1)[-1], dictionary[found], True)
+            classes = dictionary[found]
+            if "of" in phrase[:end] and (holder := _named(phrase[: phrase.index("of")], dictionary)):
+                found, classes = f"{holder} of {found}", (*dictionary[holder], *classes)
+            return Noun(found, rest, text, found.rsplit(" ", 1)[-1], classes, True)
     plain = [word for word in phrase if word not in _ARTICLES | _COLOURS | _SIZES] or phrase or [text]
+    if plain[-1] == "of":  # a pot of gold
+        plain.append(phrase[-1])
     end = next((end for end in _ends(plain) if plain[end - 1] in heads or plain[end - 1] in _OTHERWISE), len(plain))
     head = plain[end - 1]
     if head in _OTHERWISE:

@@ -16,13 +16,17 @@ from clipopt.scorers.packages import package_folder
 from clipopt.scorers.sentences import Sentences
 
 NEAR = 0.73
-"""Nearness of a reading from which on a classifier has something to say of a text; see docs/research for how often."""
+"""Nearness of a reading from which on a classifier has something to say of a text.
+
+Of phrases that were not looked at before, 90 % of 50 that ImageNet has a class for are heard with it, and 8 % of 60
+that it has none for; see benchmarks/natural_hearing.py.
+"""
 _SAME = 0.6
 """Cosine of a synonym of one word with the name of its class, from which on it is not another thing's name, too."""
 _UNLIKE = {
     "bars", "beam", "boa", "bob", "brass", "carrier", "comfort", "essence", "file", "grand", "groom", "hip", "hopper",
-    "jack", "killer", "light", "mail", "mini", "packet", "projectile", "racer", "semi", "site", "slot", "spike", "spot",
-    "upright",
+    "jack", "killer", "light", "mail", "mini", "packet", "pirate", "projectile", "racer", "semi", "site", "slot",
+    "spike", "spot", "upright",
 }  # fmt: skip
 """Synonyms of ImageNet's that are nearer than that and yet mean another thing first."""
 _KIND, _KINDS = 0.12, 4
@@ -34,9 +38,9 @@ _GENERAL = {
     "bird": (range(7, 25), range(80, 101), range(127, 147)),
     "fish": (range(7), range(389, 398)),
     "insect": (range(300, 327),),
+    "flower": (range(984, 987),),
     "fruit": (range(948, 958),),
     "vegetable": (range(936, 948),),
-    "flower": (range(984, 987),),
 }
 """Words for many of ImageNet's classes that are in none of their names: its numbers follow WordNet."""
 _SHOWN, _MOST, _WHOLE = 0.05, 4, 0.05
@@ -113,7 +117,7 @@ class Vocabulary:
         return shares, float(top.values[0]), words
 
     def _called(self, noun: Noun, text: str) -> Float[Tensor, " n"]:
-        """Shares of the classes that have the very name: of two cranes the one that the whole text is about."""
+        """Shares of the classes that have the very names: of two cranes the one that the whole text is about."""
         chosen, shares = torch.tensor(noun.classes), torch.zeros(len(self.names))
         if len(chosen) == 1:
             shares[chosen] = 1.0

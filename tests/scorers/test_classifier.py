@@ -131,6 +131,8 @@ def test_rows_of_names_are_kept_and_made_again_where_they_are_damaged(
         ("a slice of pizza on a plate", {"pizza"}),
         ("a mortar and pestle", {"mortar and pestle"}),
         ("a desk lamp", {"table lamp"}),
+        ("a vase of flowers", {"vase"}),
+        ("a field of daisies", {"daisy"}),
         ("a bird", {"hummingbird", "goose"}),
         ("a turtle", {"box turtle", "mud turtle"}),
         ("a crane at a construction site", {"construction crane"}),
