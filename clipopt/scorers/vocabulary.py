@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.resources import as_file, files
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from clipopt.scorers.noun import Noun, heard, singular, variants
 from clipopt.scorers.packages import package_folder
@@ -218,20 +220,23 @@ def _begins(part: str, words: set[str]) -> bool:
 
 @cache
 def _rows_of(sentences: Sentences, texts: tuple[str, ...]) -> Float[Tensor, "n d"]:
-    """The rows of `texts`, from the cache of an earlier process where it has them."""
+    """The rows of `texts`: those that the package brings, or from the cache of an earlier process."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
     from clipopt.files import atomic, cache_folder
 
     mark = hashlib.sha256(json.dumps([sentences.fingerprint, texts]).encode()).hexdigest()[:16]
-    path = cache_folder() / f"names-{mark}.safetensors"
-    try:
-        rows: Tensor = load_file(path)["rows"]
-        if rows.shape[0] == len(texts):
-            return rows
-    except (OSError, SafetensorError, KeyError):
-        pass
+    name = f"names-{mark}.safetensors"
+    path = cache_folder() / name
+    with as_file(files("clipopt") / "scorers" / "rows" / name) as shipped:
+        for place in (shipped, path):
+            try:
+                rows: Tensor = load_file(place)["rows"].float()
+            except (OSError, SafetensorError, KeyError):
+                continue
+            if rows.shape[0] == len(texts):
+                return F.normalize(rows, dim=-1)
     rows = sentences(texts).cpu()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
