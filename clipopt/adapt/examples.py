@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.scorers import Scorer
+from clipopt.scorers import Abstains, Scorer
 from clipopt.types import generator
 
 TEMPLATES = (
@@ -108,7 +108,9 @@ def check_templates(templates: Sequence[str]) -> None:
 
 
 def unread(scorer: Scorer, labels: Sequence[str]) -> list[bool]:
-    """Which labels hold words that the scorer never learnt; only one of a small vocabulary has such."""
+    """Which labels the scorer has nothing to say of: with words that it never learnt, or it abstains from them."""
+    if isinstance(scorer, Abstains):
+        return [scorer.abstains(label) for label in labels]
     lacks = getattr(scorer, "unknown_words", None)
     return [lacks is not None and bool(lacks(label)) for label in labels]
 
@@ -124,7 +126,7 @@ def starting_shift(
 
     Nothing where the scorer knows the words: there the text is the start. Labels that it does not know all have the
     same row; these start as the mean row of their pictures. (Only the small scorers lack words, and in these a picture
-    is as close to pictures of its kind as to their text.)
+    is as close to pictures of its kind as to their text.) So do labels from which a scorer abstains.
     """
     means = torch.stack([F.normalize(rows[numbers == n].mean(0), dim=0) for n in range(len(labels))])
     unknown = torch.tensor(unread(scorer, labels), device=rows.device)

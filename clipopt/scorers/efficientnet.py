@@ -153,6 +153,27 @@ class EfficientNetLite(nn.Module):
             x, _ = block(x)
         return self.head(x).mean((2, 3))
 
+    def look(self, images: Images, side: int) -> tuple[Float[Tensor, "b 1000"], list[Float[Tensor, "b _"]]]:
+        """Logits, and what the middle of the network sees in `side` x `side` places, and the last layer in all."""
+        x = self.stem(self._fit(images))
+        middle = x
+        for block in self._each():
+            if block.depthwise.stride > 1:  # what the last one sees before it shrinks to a 32nd
+                middle = x
+            x, _ = block(x)
+        last = self.head(x).mean((2, 3))
+        return self.classify(last), [F.adaptive_avg_pool2d(middle, side).flatten(1), last]
+
+    @property
+    def looks(self) -> int:
+        """How many numbers `look` gives beside the logits, of 4 x 4 places."""
+        middle = 0
+        for block in self._each():
+            if block.depthwise.stride > 1:
+                first = block.expand if isinstance(block.expand, _Conv) else block.depthwise
+                middle = first.conv.in_channels
+        return middle * 16 + _HEAD
+
     def perceive(self, images: Images) -> tuple[Float[Tensor, "b 1000"], PerItem]:
         """Logits, and how far the statistics of the layers are from those of photographs; about 0.1 for a photograph.
 

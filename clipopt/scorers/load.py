@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from clipopt.scorers.classifier import is_natural, load_natural
+from clipopt.scorers.looks import MARK, load_looks
 from clipopt.scorers.protocol import Scorer
 
 _EMBEDDED = {
@@ -50,10 +51,10 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
         from clipopt.scorers.openclip import load_open_clip
 
         return load_open_clip(spec.removeprefix("open_clip:"), device=place, dtype=dtype)
-    if is_natural(spec):
+    if is_natural(spec.removesuffix(MARK)):
         if dtype not in ("auto", "float32"):
             raise ValueError(f"{spec} computes in float32, got dtype {dtype!r}: use auto or float32")
-        return load_natural(spec, device=str(place))
+        return (load_looks if spec.endswith(MARK) else load_natural)(spec, device=str(place))
     if spec.startswith("timm:"):
         from clipopt.scorers.image_classifiers import load_timm
 

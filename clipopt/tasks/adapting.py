@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ from clipopt.scorers.adapted import Adapter
 from clipopt.tasks.adapt import Adapt
 from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.classifying import read_templates
+from clipopt.tasks.kinds import is_natural
 from clipopt.tasks.labelled import Labelled, find_labelled
 from clipopt.tasks.pictures import BATCH, read_batches
 
 _THROUGH_TOWERS = ("lora", "wise-ft", "full")
+_ON_LOOKS, _LOOKS = ("probe", "tip", "tip-f"), "+looks"
 
 
 def prepare(task: Adapt) -> Callable[[], None]:
@@ -56,6 +59,8 @@ def prepare(task: Adapt) -> Callable[[], None]:
     check_out(out, overwrite=task.overwrite)
     device = resolve_device(task.device)
     dtype = "float32" if task.method in _THROUGH_TOWERS else "auto"
+    if task.method in _ON_LOOKS and is_natural(task.scorer) and not task.scorer.endswith(_LOOKS):
+        task = replace(task, scorer=f"{task.scorer}{_LOOKS}")
     scorer = load_scorer(task.scorer, device=str(device), dtype=dtype)
     check_method(task.method, scorer, data.labels, task.context)
     return lambda: _adapt(task, data, templates, scorer, device, out)
@@ -107,8 +112,6 @@ def _adapt(
         "base_fingerprint": adapter.fingerprint,
     }
     notes = {**summary, "settings": vars(options), "shots": task.shots, "seed": task.seed, "versions": versions()}
-    from dataclasses import replace
-
     save_adapter(replace(adapter, notes=notes), out)
     if task.json:
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n")

@@ -15,7 +15,7 @@ from torch import Tensor
 from clipopt import files
 from clipopt.adapt import TEMPLATES, check_templates, encode_pictures, zero_shot
 from clipopt.captions import probabilities
-from clipopt.scorers import Scorer, load_scorer
+from clipopt.scorers import Abstains, Scorer, load_scorer
 from clipopt.scorers.adapted import AdaptedScorer
 from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.choices import check_file
@@ -50,6 +50,7 @@ def prepare(task: Classify) -> Callable[[], None]:
         raise ValueError('say which labels there are: --labels "cat,dog", or --labels-file FILE, at least two')
     rows = label_rows(scorer, labels, templates)
     check_words(labels, scorer, None)
+    _say_abstained(scorer, labels)
     broken: list[Path] = []
     batches = read_batches(pictures, broken)
     batch = next(batches)
@@ -80,6 +81,18 @@ def prepare(task: Classify) -> Callable[[], None]:
             raise OSError(f"none of the {len(broken)} pictures could be read: nothing is written")
 
     return work
+
+
+def _say_abstained(scorer: Scorer, labels: Sequence[str]) -> None:
+    """Warn about labels that are far from everything that the scorer knows."""
+    lacked = [label for label in labels if scorer.abstains(label)] if isinstance(scorer, Abstains) else []
+    if lacked:
+        more = f" and {len(lacked) - 5} more" if len(lacked) > 5 else ""
+        named = ", ".join(f'"{label}"' for label in lacked[:5])
+        sys.stderr.write(
+            f"clipopt: warning: {scorer.name} knows nothing near {named}{more}: expect little of it. "
+            "From some pictures of each label, `clipopt adapt` learns it\n"
+        )
 
 
 def _labels(task: Classify) -> tuple[str, ...]:
