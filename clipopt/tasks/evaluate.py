@@ -24,8 +24,8 @@ class Evaluate:
 
     task: Literal["image"]
     """What to measure."""
-    scorer: tuple[str, ...] = ("embedded",)
-    """Who guides; can be given several times; see `clipopt image --help`."""
+    scorer: tuple[str, ...] = ()
+    """Who guides, by default as in `clipopt image`; can be given several times."""
     judge: str = "embedded-judge"
     """Who judges."""
     prompts: int | None = None

