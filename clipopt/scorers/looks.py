@@ -6,6 +6,7 @@ The classes of a network say little about what none of them is, such as a digit;
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -31,7 +32,7 @@ class Looks(nn.Module):
         base: Whose networks are asked.
     """
 
-    head = "softmax"
+    head: Literal["softmax", "sigmoid"] = "softmax"
 
     def __init__(self, base: Classifier) -> None:
         super().__init__()
