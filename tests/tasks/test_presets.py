@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clipopt.cli import main
-from clipopt.tasks.presets import REAL, SETTLED, SMALL, kind_of, settle
+from clipopt.tasks.presets import BOTH, NATURAL, REAL, SETTLED, SMALL, kind_of, settle
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,8 @@ from clipopt.tasks.presets import REAL, SETTLED, SMALL, kind_of, settle
         ("google/siglip2-base-patch16-naflex", "plain", REAL),
         ("open_clip:ViT-B-32/laion2b_s34b_b79k", "plain", REAL),
         ("open_clip:ViT-B-32/embedded.safetensors", "plain", REAL),
+        ("natural", "natural", REAL),
+        ("natural:lite0", "natural", REAL),
         ("hf-hub:chs20/fare2-clip", "robust", REAL),
         ("hf-hub:chs20/tecoa2-clip", "robust", REAL),
         ("open_clip:ViT-B-32/CLIPAG.pt", "robust", REAL),
@@ -27,9 +29,10 @@ from clipopt.tasks.presets import REAL, SETTLED, SMALL, kind_of, settle
 )
 def test_the_name_tells_the_kind(spec, kind, table):
     assert kind_of(spec) == kind
-    settled = settle(spec, "auto", {})
+    settled = settle([spec], "auto", {})
     assert settled.keys() == set(SETTLED)
-    assert vars(table[kind]).items() <= settled.items()
+    own = {name: value for name, value in vars(table[kind]).items() if value is not None}
+    assert own.items() <= settled.items()
 
 
 def test_robust_scorers_start_from_near_grey_and_plain_ones_get_a_prior_and_many_views():
@@ -40,26 +43,47 @@ def test_robust_scorers_start_from_near_grey_and_plain_ones_get_a_prior_and_many
 
 
 def test_a_person_knows_better():
-    assert settle("./clip", "robust", {})["param"] == "pixels"
-    assert settle("embedded", "plain", {})["param"] == "fourier"
+    assert settle(["./clip"], "robust", {})["param"] == "pixels"
+    assert settle(["embedded"], "plain", {})["param"] == "fourier"
     given = {"param": "palette", "crops": 5, "smooth": 0.0, "lr": 0.2, "steps": None}
-    settled = settle("./clip", "auto", given)
+    settled = settle(["./clip"], "auto", given)
     assert (settled["param"], settled["crops"], settled["smooth"], settled["lr"]) == ("palette", 5, 0.0, 0.2)
-    assert settled["steps"] == settle("embedded", "auto", {"param": "palette"})["steps"]
+    assert settled["steps"] == settle(["embedded"], "auto", {"param": "palette"})["steps"]
     assert settled["cutouts"] == "overview"
 
 
 def test_with_the_scorer_in_the_package_pictures_begin_at_a_sample_of_the_small_generator():
     for param in ("palette", "strokes", "prior"):
-        assert settle("embedded", "auto", {"param": param})["begin"] == "sketch"
-    assert settle("embedded", "auto", {"param": "strokes", "begin": "noise"})["begin"] == "noise"
-    assert settle("./clip", "auto", {"param": "pixels"})["begin"] == "noise"
+        assert settle(["embedded"], "auto", {"param": param})["begin"] == "sketch"
+    assert settle(["embedded"], "auto", {"param": "strokes", "begin": "noise"})["begin"] == "noise"
+    assert settle(["./clip"], "auto", {"param": "pixels"})["begin"] == "noise"
 
 
-@pytest.mark.parametrize("wrong", [{"crops": 0}, {"smooth": -1.0}, {"text_off": float("nan")}, {"lr": 0.0}])
+def test_a_small_scorer_and_a_natural_one_have_settings_of_their_own():
+    both, alone = settle(["embedded", "natural"], "auto", {}), settle(["natural"], "auto", {})
+    assert (both["begin"], both["tries"]) == (BOTH.begin, BOTH.tries) == ("sketch", 4)
+    assert (alone["begin"], alone["steps"]) == ("noise", NATURAL.steps)
+    assert both["statistics"] == alone["statistics"] > 0
+    assert settle(["embedded", "natural"], "robust", {})["param"] == "pyramid"
+    given = settle(["embedded", "natural"], "auto", {"param": "pyramid", "statistics": 0.1})
+    assert (given["steps"], given["lr"], given["statistics"]) == (120, 0.1, 0.1)
+
+
+def test_statistics_and_centre_are_for_natural_scorers():
+    asked = {"statistics": 2.0, "centre": 0.5}
+    for specs in (["embedded"], ["embedded", "./clip"]):
+        settled = settle(specs, "auto", asked)
+        assert (settled["statistics"], settled["centre"]) == (0, 0)
+    settled = settle(["./clip", "natural"], "auto", asked)
+    assert (settled["statistics"], settled["centre"]) == (2.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"crops": 0}, {"smooth": -1.0}, {"text_off": float("nan")}, {"lr": 0.0}, {"statistics": -1.0}]
+)
 def test_wrong_values_are_named(wrong):
     with pytest.raises(ValueError, match=f"--{next(iter(wrong)).replace('_', '-')} must be"):
-        settle("embedded", "auto", wrong)
+        settle(["embedded"], "auto", wrong)
 
 
 def test_dry_run_and_config_say_what_was_taken(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
@@ -70,7 +94,7 @@ def test_dry_run_and_config_say_what_was_taken(here: Path, towers: list[str], ca
     assert "fourier, 8 crops" in said
     assert main(["image", *options, "--preset", "plain", "--crops", "3", "--out", "run"]) == 0
     config = json.loads((here / "run" / "config.json").read_text())["config"]
-    assert {name: config[name] for name in SETTLED} == settle("embedded", "plain", {"crops": 3, "steps": 2})
+    assert {name: config[name] for name in SETTLED} == settle(["embedded"], "plain", {"crops": 3, "steps": 2})
     assert main(["image", "--resume", "run", "--quiet"]) == 0
 
 

@@ -29,7 +29,8 @@ def green(images: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("begin", ["samples", "sketch"])
 def test_words_become_rough_pictures_and_unknown_ones_stay(begin: Begin):
-    made = best_starts(begin, [CIRCLE, UNKNOWN], 1, grey(2), green, CPU)
+    made, drawn = best_starts(begin, [CIRCLE, UNKNOWN], 1, grey(2), green, CPU)
+    assert drawn.tolist() == [True, False]
     assert made.shape == (2, 3, 40, 64)
     assert float(made[0, 1].mean() - made[0, 2].mean()) > 0.1  # green for the most part
     assert torch.equal(made[1], grey(1)[0])
@@ -38,11 +39,11 @@ def test_words_become_rough_pictures_and_unknown_ones_stay(begin: Begin):
 
 @pytest.mark.parametrize("begin", ["samples", "sketch"])
 def test_the_best_is_taken_and_no_neighbour_matters(begin: Begin):
-    alone = best_starts(begin, [CIRCLE], 1, grey(1), green, CPU)
-    three = best_starts(begin, [UNKNOWN, CIRCLE], 3, grey(2), green, CPU)
+    alone, _ = best_starts(begin, [CIRCLE], 1, grey(1), green, CPU)
+    three, _ = best_starts(begin, [UNKNOWN, CIRCLE], 3, grey(2), green, CPU)
     assert green(three)[1] >= green(alone)[0]
-    assert torch.equal(best_starts(begin, [CIRCLE], 3, grey(1), green, CPU)[0], three[1])
-    other = best_starts(begin, [Item(CIRCLE.prompt, 9, "")], 1, grey(1), green, CPU)
+    assert torch.equal(best_starts(begin, [CIRCLE], 3, grey(1), green, CPU)[0][0], three[1])
+    other, _ = best_starts(begin, [Item(CIRCLE.prompt, 9, "")], 1, grey(1), green, CPU)
     assert not torch.equal(other, alone)
 
 
@@ -68,7 +69,7 @@ def test_a_drawing_begins_there_unless_it_is_given_a_picture(param: Param):
 
 
 def test_on_the_command_line(here: Path):
-    quick = ["--size", "48", "--crops", "2", "--judge", "none", "--quiet", "--steps", "6"]
+    quick = ["--scorer", "embedded", "--size", "48", "--crops", "2", "--judge", "none", "--quiet", "--steps", "6"]
     assert main(["image", "a red circle", *quick, "--out", "whole"]) == 0
     assert json.loads((here / "whole" / "config.json").read_text())["config"]["begin"] == "sketch"
     for begin in ("noise", "samples"):
@@ -81,7 +82,7 @@ def test_a_sketch_has_what_the_words_say_where_they_say_it():
         Item({text: 1.0}, 0, "")
         for text in ("a red circle left of a blue square", "a green star on a black background")
     ]
-    pair, star = best_starts("sketch", items, 1, grey(2, 96, 96), green, CPU)
+    (pair, star), _ = best_starts("sketch", items, 1, grey(2, 96, 96), green, CPU)
     left, right = pair[:, 30:66, 12:36].mean((1, 2)), pair[:, 30:66, 60:84].mean((1, 2))
     assert left[0] > right[0] + 0.3
     assert right[2] > left[2] + 0.3
@@ -90,5 +91,6 @@ def test_a_sketch_has_what_the_words_say_where_they_say_it():
 
 
 def test_seeds_and_tries_move_a_sketch():
-    one, other = (best_starts("sketch", [Item(CIRCLE.prompt, seed, "")], 1, grey(1), green, CPU) for seed in (1, 2))
+    items = [[Item(CIRCLE.prompt, seed, "")] for seed in (1, 2)]
+    one, other = (best_starts("sketch", item, 1, grey(1), green, CPU)[0] for item in items)
     assert 0.001 < float((one - other).abs().mean()) < 0.2
