@@ -173,7 +173,10 @@ class Drawing:
         for name in self.sights["score"]:
             terms |= self._match(name, images, step, rng)
         if plan.smooth:
-            detail = min(images.shape[-2:]) / max(eye.image_size for eye in self._eyes["score"])
+            # As the finest scorer sees it that an item has.
+            sides = torch.tensor([eye.image_size for eye in self._eyes["score"]])[:, None]
+            finest = (sides * (self.sights["score"]["match"].heard > 0)).amax(0).to(images)
+            detail = min(images.shape[-2:]) / finest
             around = F.pad(images, (0, 1, 0, 1), mode="circular") if edit.tile else images
             terms["smooth"] = plan.smooth * detail * losses.total_variation(around)
         if plan.transparent:
