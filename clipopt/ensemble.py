@@ -63,8 +63,8 @@ class Ensemble:
         members: Matchings of the same param and render, with the same seeds; only the first has penalties.
         weights: How much each member counts, one number or one for each item; 0 leaves an item to the others. None: all
             alike.
-        starts: First step in which each member takes part; until then its term is 0. The first member's is 0. None:
-            all from the beginning.
+        starts: First step in which each member takes part; until then its term is 0, but of items that are left to
+            late members alone. The first member's is 0. None: all from the beginning.
 
     Raises:
         ValueError: If there is no member, the members do not belong together, or weights or starts do not fit them.
@@ -97,17 +97,15 @@ class Ensemble:
         return terms | {name: penalty(scene) for name, penalty in first.penalties.items()}
 
     def _matches(self, images: Images, step: int, rng: Generator) -> dict[str, Tensor]:
-        starts = self.starts or [0] * len(self.members)
-        given = self.weights or [1.0] * len(self.members)
-        weights = [torch.as_tensor(w if start <= step else 0.0) for w, start in zip(given, starts, strict=True)]
-        everything = torch.stack(torch.broadcast_tensors(*weights)).sum(0).clamp_min(_TINY)
+        weights = self._weights(step)
+        everything = weights.sum(0)
         seen = images.detach().requires_grad_(torch.is_grad_enabled() and images.requires_grad)
         terms: dict[str, Tensor] = {}
         size: Tensor | None = None
         for number, (member, weight) in enumerate(zip(self.members, weights, strict=True), start=1):
             name = "match" if number == 1 else f"match {number}"
             if not weight.any():
-                terms[name] = torch.zeros(len(next(iter(terms.values()), images)), device=images.device)
+                terms[name] = torch.zeros((), device=images.device)
                 continue
             match, share = member.match(seen, step, rng), (weight / everything).to(seen)
             terms[name] = share * match.detach()
@@ -121,7 +119,18 @@ class Ensemble:
                 # Adds nothing to the value, and the balanced gradient to that at the images.
                 slope = (images.reshape(len(match), -1) * balanced).sum(1)
                 terms[name] = terms[name] + (slope - slope.detach())
-        return terms
+        return dict(zip(terms, torch.broadcast_tensors(*terms.values()), strict=True))
+
+    def _weights(self, step: int) -> Tensor:
+        """How much each member counts in a step, (members,) or (members, items)."""
+        each = [torch.as_tensor(weight, dtype=torch.float32) for weight in self.weights or [1.0] * len(self.members)]
+        given = torch.stack(torch.broadcast_tensors(*each))
+        if self.starts is None:
+            return given
+        begun = given.clone()
+        begun[[start > step for start in self.starts]] = 0
+        # What only late ones are asked does not wait for them.
+        return torch.where(begun.sum(0) > 0, begun, given)
 
 
 def _fair(weights: Sequence[float | int | PerItem]) -> bool:

@@ -138,6 +138,60 @@ def test_a_member_without_a_gradient_takes_nothing_from_the_others():
     torch.testing.assert_close(gradient, 0.5 * slopes(first, param)[1], rtol=1e-6, atol=1e-9)
 
 
+def test_an_item_may_be_left_to_some_of_the_members():
+    param = Raw()
+    first, second = members(param)
+    (_, one), (_, two) = slopes(first, param), slopes(second, param)
+    weights = torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0.0, 2.0, 1.0])
+    values, gradient = slopes(Ensemble([first, second], weights=weights), param)
+    torch.testing.assert_close(gradient[0], one[0], rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(gradient[1], two[1], rtol=1e-5, atol=1e-9)
+    both = 0.75 * one[2] + 0.25 * lengths(one)[2] / lengths(two)[2] * two[2]
+    torch.testing.assert_close(gradient[2], both, rtol=1e-4, atol=1e-8)
+    assert (values["match"] == 0).tolist() == [False, True, False]
+    assert (values["match 2"] == 0).tolist() == [True, False, False]
+
+
+def test_what_a_neighbour_is_asked_does_not_matter():
+    param = Raw()
+    pair = members(param)
+    left, asked = (
+        slopes(Ensemble(pair, weights=[torch.tensor([1.0, other, 1.0]), torch.ones(3)]), param)[1] for other in (0, 1)
+    )
+    assert torch.equal(left[[0, 2]], asked[[0, 2]])
+    assert not torch.equal(left[1], asked[1])
+
+
+def test_of_three_members_the_first_that_takes_part_is_the_measure():
+    param = Raw()
+    first, second = members(param)
+    third = replace(second, distance=lambda *x: 50 * losses.cosine(*x))
+    weights = [torch.tensor([1.0, 0.0, 1.0]), 1.0, 1.0]
+    _, gradient = slopes(Ensemble([first, second, third], weights=weights), param)
+    _, one = slopes(first, param)
+    _, two = slopes(second, param)
+    torch.testing.assert_close(gradient[1], two[1], rtol=1e-4, atol=1e-8)
+    mixed = (one + 2 * (lengths(one) / lengths(two)).view(-1, 1, 1, 1) * two) / 3
+    torch.testing.assert_close(gradient[[0, 2]], mixed[[0, 2]], rtol=1e-4, atol=1e-8)
+
+
+def test_an_item_that_only_a_late_joiner_is_asked_does_not_wait():
+    param = Raw()
+    first, second = members(param)
+    loss = Ensemble([first, second], weights=[torch.tensor([1.0, 0.0, 1.0]), 1.0], starts=[0, 5])
+    _, gradient = slopes(loss, param)
+    torch.testing.assert_close(gradient[[0, 2]], slopes(first, param)[1][[0, 2]], rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(gradient[1], slopes(second, param)[1][1], rtol=1e-5, atol=1e-9)
+
+
+def test_a_member_that_nobody_asks_has_a_term_of_0_for_each_item():
+    param = images()
+    pair = members(param, render=lambda scene, rng: torch.cat([scene, scene.flip(-1)], 1).view(6, *scene.shape[1:]))
+    terms = Ensemble(pair, weights=[0, 1])(0, generator(0, 0))
+    assert terms["match"].tolist() == [0, 0, 0]
+    assert list(terms) == ["match", "match 2"]
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -147,6 +201,7 @@ def test_a_member_without_a_gradient_takes_nothing_from_the_others():
         (lambda m: Ensemble([m[0], replace(m[1], penalties={"x": losses.total_variation})]), "only the first member"),
         (lambda m: Ensemble(m, weights=[1.0]), "expected 2 positive weights"),
         (lambda m: Ensemble(m, weights=[1.0, -1.0]), "expected 2 positive weights"),
+        (lambda m: Ensemble(m, weights=[torch.tensor([1.0, 0, 1]), torch.tensor([1.0, 0, 1])]), "2 positive weights"),
         (lambda m: Ensemble(m, starts=[0]), "expected 2 starts"),
         (lambda m: Ensemble(m, starts=[4, 0]), "the first of them 0"),
     ],

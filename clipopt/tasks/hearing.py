@@ -65,10 +65,11 @@ def asks(
     found = []
     for row, item in enumerate(items):
         if isinstance(scorer, Abstains):
-            only = next(iter(item.prompt)) if boxes and len(item.prompt) == 1 else None
-            if things := parts((said or {}).get(only, only)) if isinstance(only, str) else []:
+            (only, weight), *more = item.prompt.items()
+            alone = only if boxes and isinstance(only, str) and weight > 0 and not more else ""
+            if things := parts((said or {}).get(alone, alone)):
                 known = [thing for thing in things if not scorer.abstains(thing.text)]
-                found += [Ask(row, replace(item, prompt={thing.text: 1.0}), thing) for thing in known]
+                found += [Ask(row, replace(item, prompt={thing.text: weight}), thing) for thing in known]
                 continue
             heard = {p: w for p, w in item.prompt.items() if not isinstance(p, str) or not scorer.abstains(p)}
         else:
