@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy import ToyScorer
+from toy import ToyNatural, ToyScorer
 
 from clipopt import augment, losses
 from clipopt.objective import Matching
@@ -294,3 +294,27 @@ def test_no_gradient_reaches_a_paired_picture():
     loss(0, generator(0))["match"].sum().backward()
     assert picture.grad is None
     assert all(parameter.grad.abs().sum() > 0 for parameter in scene.parameters())
+
+
+def strange(**more):
+    eye = ToyNatural()
+    return Matching(images(), eye, target(eye, PROMPTS), augment=VIEWS, seeds=(5, 6, 7), **more)
+
+
+@pytest.mark.parametrize("chunk", [5, 64])
+def test_statistics_add_to_the_match_and_to_its_gradient(chunk):
+    with_, without = strange(statistics=0.7, chunk=chunk), strange(chunk=chunk)
+    with_, without = (replace(loss, param=with_.param) for loss in (with_, without))
+    pictures = with_.param()
+    seen = [VIEWS(pictures[i : i + 1], generator(seed, 0, 1)) for i, seed in enumerate(with_.seeds)]
+    strangeness = torch.stack([with_.scorer.perceive(views)[1].mean() for views in seen])
+    more, less = (loss(0, generator(0, 0))["match"] for loss in (with_, without))
+    torch.testing.assert_close(more - less, 0.7 * strangeness, atol=1e-6, rtol=0)
+    expected = gradient(with_, 0.7 * strangeness)
+    torch.testing.assert_close(gradient(with_, more) - gradient(without, less), expected, atol=1e-7, rtol=1e-4)
+
+
+def test_a_scorer_that_does_not_perceive_knows_no_statistics():
+    with pytest.raises(ValueError, match="toy does not know the statistics"):
+        matching(statistics=0.1)
+    assert matching(statistics=0).statistics == 0

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.types import Embeddings, Images, generator
+from clipopt.types import Embeddings, Images, PerItem, generator
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,17 @@ class ToyScorer:
 
     def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
         return 100 * image @ text.T
+
+
+@dataclass(frozen=True)
+class ToyNatural(ToyScorer):
+    """Also tells how strange pictures are, and has nothing to say of texts without a word of `knows`."""
+
+    knows: tuple[str, ...] = ("fox", "apple")
+    name: str = "toy natural"
+
+    def perceive(self, images: Images) -> tuple[Embeddings, PerItem]:
+        return self.encode_image(images), (images - 0.4).square().mean((1, 2, 3))
+
+    def abstains(self, text: str) -> bool:
+        return not set(self.knows) & set(text.split())
