@@ -232,11 +232,11 @@ def _rows_of(sentences: Sentences, texts: tuple[str, ...]) -> Float[Tensor, "n d
     with as_file(files("clipopt") / "scorers" / "rows" / name) as shipped:
         for place in (shipped, path):
             try:
-                rows: Tensor = load_file(place)["rows"].float()
+                rows: Tensor = load_file(place)["rows"]
             except (OSError, SafetensorError, KeyError):
                 continue
             if rows.shape[0] == len(texts):
-                return F.normalize(rows, dim=-1)
+                return rows if rows.dtype == torch.float32 else F.normalize(rows.float(), dim=-1)
     rows = sentences(texts).cpu()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,9 @@ def understand(
         from clipopt.embedded.language import carry
         from clipopt.scorers.sentences import load_sentences
 
-        said = {text: carry(text, load_sentences()) for text in lacking}
+        carried = {text: carry(text, load_sentences()) for text in lacking}
+        # Another vocabulary than the embedded one may lack what is near.
+        said = {t: "" if any(unknown_words(eye, [near]) for eye in small) else near for t, near in carried.items()}
         for text, words in said.items():
             told = f'reads {_short(text)} as "{words}"' if words else f"knows nothing near {_short(text)}"
             sys.stderr.write(f"clipopt: {small[0].name} {told}\n")

@@ -23,6 +23,7 @@ from clipopt.tasks import drawing, recorded
 from clipopt.tasks.checks import parse_size
 from clipopt.tasks.drawing import Drawing, Item, Plan
 from clipopt.tasks.edits import Edit
+from clipopt.tasks.kinds import has_natural
 
 PROMPT = "a red apple on a blue background"
 QUICK = ["--steps", "12", "--size", "40x24", "--crops", "2", "--device", "cpu"]
@@ -186,11 +187,12 @@ def test_neighbours_do_not_matter(here: Path, towers: list[str]):
     assert abs(pixels(here / "batch" / "last-02.png") - batched).max() > 1
 
 
+@pytest.mark.usefixtures("unnatural")
 def test_several_scorers_guide_together(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
     first, second = towers[1], towers[3]
     options = ["--scorer", first, "--scorer", second, "--judge", "none", "--quiet"]
     assert image("a cyberpunk fox", *QUICK, *options, "--out", "run") == 0
-    assert capsys.readouterr().err.count("cyberpunk") == 2
+    assert capsys.readouterr().err.count("cyberpunk") == 1
     assert log(here / "run")[0]["terms"].keys() == {"match", "match 2", "smooth"}
     config = json.loads((here / "run" / "config.json").read_text())
     assert config["config"]["scorer"] == [first, second]
@@ -291,13 +293,26 @@ def test_weights_negatives_and_image_prompts_reach_the_target(here: Path, towers
     assert image("--resume", "picture") == 2
 
 
-def test_unknown_words_are_named(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
+def test_unknown_words_are_named(
+    here: Path, towers: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("clipopt.tasks.words.has_natural", lambda: False)
     assert image("a cyberpunk fox in the rain", *QUICK, *towers, "--quiet", "--json", "--out", "run") == 0
     out, err = capsys.readouterr()
     assert '"cyberpunk", "rain"' in err
     assert "--scorer openai/clip-vit-base-patch32" in err
     assert err.count("\n") == 1
     assert "judge" not in json.loads(out)["scores"]
+
+
+@pytest.mark.skipif(not has_natural(), reason="needs the packages of clipopt[natural]")
+def test_unknown_words_are_carried_to_known_ones(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
+    assert image("a cyberpunk fox in the rain", *QUICK, *towers, "--quiet", "--json", "--out", "run") == 0
+    out, err = capsys.readouterr()
+    assert err.endswith('reads "a cyberpunk fox in the rain" as "a fox"\n')
+    summary = json.loads(out)
+    assert summary["scores"]["judge"][0] is not None
+    assert any("a fox" in words for words in summary["readings"][0].values())
 
 
 def test_dry_run_writes_nothing(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
