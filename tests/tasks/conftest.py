@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clipopt.scorers.tower import TowerConfig, Towers
+from clipopt.tasks import kinds
 
 WORDS = "a an the red green blue apple tree star fox snow text on in background"
 
@@ -32,3 +33,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run in."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def unnatural(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the packages of clipopt[natural] were not installed."""
+    monkeypatch.setattr(kinds, "find_spec", lambda _: None)

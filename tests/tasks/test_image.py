@@ -192,7 +192,7 @@ def test_several_scorers_guide_together(here: Path, towers: list[str], capsys: p
     first, second = towers[1], towers[3]
     options = ["--scorer", first, "--scorer", second, "--judge", "none", "--quiet"]
     assert image("a cyberpunk fox", *QUICK, *options, "--out", "run") == 0
-    assert capsys.readouterr().err.count("cyberpunk") == 1
+    assert capsys.readouterr().err.count("cyberpunk") == 2
     assert log(here / "run")[0]["terms"].keys() == {"match", "match 2", "smooth"}
     config = json.loads((here / "run" / "config.json").read_text())
     assert config["config"]["scorer"] == [first, second]
@@ -293,10 +293,8 @@ def test_weights_negatives_and_image_prompts_reach_the_target(here: Path, towers
     assert image("--resume", "picture") == 2
 
 
-def test_unknown_words_are_named(
-    here: Path, towers: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("clipopt.tasks.words.has_natural", lambda: False)
+@pytest.mark.usefixtures("unnatural")
+def test_unknown_words_are_named(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
     assert image("a cyberpunk fox in the rain", *QUICK, *towers, "--quiet", "--json", "--out", "run") == 0
     out, err = capsys.readouterr()
     assert '"cyberpunk", "rain"' in err

@@ -43,6 +43,11 @@ def test_it_says_how_unknown_words_are_read(capsys: pytest.CaptureFixture):
     assert capsys.readouterr().err == 'clipopt: small reads "a vixen" as "a fox"\n'
 
 
+def test_nothing_is_near_whose_own_words_are_unknown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(language, "carry", lambda text, _: "a dog")
+    assert understand(["a poodle"], [SMALL], None)[0] == {"a poodle": ""}
+
+
 def test_where_nothing_known_is_near_it_recommends_a_real_model(capsys: pytest.CaptureFixture):
     assert understand(["a zeppelin"], [SMALL], JUDGE)[0] == {"a zeppelin": ""}
     near, warning = capsys.readouterr().err.splitlines()
