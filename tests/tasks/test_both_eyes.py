@@ -128,7 +128,6 @@ def test_without_the_packages_who_asks_for_them_is_told_what_to_install(
     here: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("clipopt.scorers.packages.find_spec", lambda _: None)
-    monkeypatch.setattr("clipopt.scorers.efficientnet._networks", {}, raising=False)
     assert main(["image", "a fox", "--scorer", "natural:lite0", "--size", "32", "--steps", "1", "--quiet"]) == 2
     said = capsys.readouterr().err
     assert "clipopt[natural]" in said
