@@ -16,7 +16,7 @@ from clipopt.objective import Matching
 from clipopt.optimize import Step, optimize
 from clipopt.params import Pyramid
 from clipopt.record import Run
-from clipopt.scorers import Perceives, Scorer
+from clipopt.scorers import KnowsWords, Perceives, Scorer
 from clipopt.scorers.classifier import Classifier
 from clipopt.tasks.best import Best
 from clipopt.tasks.edits import Edit, enlarge, extend, fit, meet, soften
@@ -53,6 +53,8 @@ CALM = 0.1
 FREE, ALIKE = 0.2, 2 / 3
 """Share of their weight that the statistics of photographs have at first, and when in the run they have all of it:
 what a picture shows is decided before them."""
+BESIDE = 0.25
+"""Weight of a scorer of a small vocabulary where a natural one changes a given picture: it knows flat drawings only."""
 PALER = 0.85
 """Contrast of a sketch that a natural scorer goes on from: what is at its limit learns slowly."""
 
@@ -146,6 +148,10 @@ class Drawing:
         said = [asks(eye, items, self._said, boxes=free and self.plan.begin == "sketch") for eye in eyes]
         if eyes is self._eyes["score"]:
             said, heard = hearing(said, self.plan.weights, items)
+            if self.edit.init is not None and self.edit.was is None and not self.plan.weights:
+                seen = heard[[isinstance(eye, Perceives) for eye in eyes]].sum(0) > 0
+                small = torch.tensor([isinstance(eye, KnowsWords) for eye in eyes])[:, None]
+                heard = torch.where(small & seen, BESIDE * heard, heard)
         else:
             heard = hearing(said, (), items)[1]
         sights = []
