@@ -123,7 +123,9 @@ class Ensemble:
 
     def _weights(self, step: int) -> Tensor:
         """How much each member counts in a step, (members,) or (members, items)."""
-        each = [torch.as_tensor(weight, dtype=torch.float32) for weight in self.weights or [1.0] * len(self.members)]
+        listed = self.weights or [1.0] * len(self.members)
+        device = next((weight.device for weight in listed if isinstance(weight, Tensor)), None)
+        each = [torch.as_tensor(weight, dtype=torch.float32, device=device) for weight in listed]
         given = torch.stack(torch.broadcast_tensors(*each))
         if self.starts is None:
             return given
@@ -135,5 +137,5 @@ class Ensemble:
 
 def _fair(weights: Sequence[float | int | PerItem]) -> bool:
     """Whether no weight is negative, and every item has one above 0."""
-    each = torch.broadcast_tensors(*[torch.as_tensor(weight, dtype=torch.float32) for weight in weights])
+    each = torch.broadcast_tensors(*[torch.as_tensor(weight, dtype=torch.float32, device="cpu") for weight in weights])
     return all(bool((weight >= 0).all()) for weight in each) and bool((torch.stack(each).sum(0) > 0).all())

@@ -6,7 +6,7 @@ and sees nothing. The names of the classes join them: a sentence is as near to a
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -107,10 +107,6 @@ class Classifier(nn.Module):
         """Unit rows of pictures of any size, differentiable in them."""
         return self._join([network(images) for network in self.networks])
 
-    def features(self, images: Images) -> Float[Tensor, "b d"]:
-        """Unit rows of what the last layers see: closer to what pictures look like than to what they are called."""
-        return F.normalize(torch.cat([F.normalize(n.features(images), dim=-1) for n in self.networks], 1), dim=-1)
-
     def _join(self, logits: Sequence[Tensor]) -> Embeddings:
         if self.rule == "conse":
             bank = self._vocabulary.bank.to(logits[0])
@@ -143,7 +139,7 @@ class Classifier(nn.Module):
 
     def names_in(self, images: Images, most: int = 3) -> list[str]:
         """What it sees in each picture: the likeliest classes with their probabilities, in words."""
-        told = self.probabilities(images).topk(most)
+        told = self.probabilities(images).topk(min(most, len(self.names)))
         rows = zip(told.indices.tolist(), told.values.tolist(), strict=True)
         return [", ".join(f"{self.names[n][0]} {p:.2f}" for n, p in zip(*row, strict=True)) for row in rows]
 
@@ -202,8 +198,3 @@ def load_natural(spec: str = "natural", *, device: str = "cpu", rule: Rule = "lo
     return NaturalClassifier(
         networks, imagenet_names(), sentences, name=spec, networks_fingerprint="+".join(variants), rule=rule
     ).to(device)
-
-
-def shown(readings: Iterable[tuple[str, Reading]]) -> str:
-    """Readings of texts in one line."""
-    return "; ".join(f'"{text}" as {reading}' for text, reading in readings)

@@ -197,6 +197,8 @@ def _image_spec(folder: Path) -> ImageSpec:
         told = told.get("image_processor", told)
         if refused := [key for key in _REFUSED if told.get(key)]:
             raise ValueError(f"{folder / file} asks for {refused[0]}, which is not supported")
+        if isinstance(told.get("size"), int):
+            told["size"] = {"shortest_edge": told["size"]}
         if told.get("crop_pct") and "shortest_edge" in (told.get("size") or {}):
             return _cropped(told)
     spec = read_image_spec(folder)
@@ -210,6 +212,8 @@ def _cropped(told: dict[str, Any]) -> ImageSpec:
     side = int(told["size"]["shortest_edge"])
     size = side if side >= 384 else int(side / told["crop_pct"])
     normalized = told.get("do_normalize", True)
+    if normalized and not (told.get("image_mean") and told.get("image_std")):
+        raise ValueError("the preprocessor_config.json asks to normalize and lacks image_mean or image_std: add them")
     mean, std = (told["image_mean"], told["image_std"]) if normalized else ([0.0] * 3, [1.0] * 3)
     return ImageSpec(
         size=size,

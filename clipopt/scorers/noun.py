@@ -87,7 +87,9 @@ def heard(text: str, dictionary: Mapping[str, tuple[int, ...]], heads: Mapping[s
     head = plain[end - 1]
     if head in _OTHERWISE:
         meant = _OTHERWISE[head]
-        named, rest, whole = (each.replace(head, meant) for each in (" ".join(plain[:end]), rest, text.lower()))
+        named, rest, whole = (
+            re.sub(rf"\b{head}\b", meant, each) for each in (" ".join(plain[:end]), rest, text.lower())
+        )
         return Noun(named, rest, whole, meant.rsplit(" ", 1)[-1], (), False)
     # What a cup of coffee is counts, not the coffee alone: then no word says it.
     return Noun(" ".join(plain[:end]), rest, text, "" if "of" in plain[:end] else head, heads.get(head, ()), False)

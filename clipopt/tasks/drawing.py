@@ -16,7 +16,7 @@ from clipopt.objective import Matching
 from clipopt.optimize import Step, optimize
 from clipopt.params import Pyramid
 from clipopt.record import Run
-from clipopt.scorers import KnowsWords, Perceives, Scorer
+from clipopt.scorers import Abstains, KnowsWords, Perceives, Scorer
 from clipopt.scorers.classifier import Classifier
 from clipopt.tasks.best import Best
 from clipopt.tasks.edits import Edit, enlarge, extend, fit, meet, soften
@@ -27,6 +27,7 @@ from clipopt.tasks.penalties import Penalties
 from clipopt.tasks.planner import Plan, halving
 from clipopt.tasks.recorded import carry_out, ended, status_of
 from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Mask, Part, box, resize, seam, views
+from clipopt.tasks.words import unknown_words
 from clipopt.types import Images, PerItem, generator
 
 __all__ = ["Drawing", "Item", "Plan", "views"]
@@ -157,10 +158,18 @@ class Drawing:
         sights = []
         for eye, some in zip(eyes, said, strict=True):
             own = dict(more)
+            if more.get("change"):
+                own["change"] = self._change(eye, *more["change"])
             if free and self.plan.centre and isinstance(eye, Perceives):
                 own["part"] = Part((0, size[0], 0, size[1]), _middle(size, self.plan.centre).to(self.device))
             sights.append(Asked(eye, some, len(items), size, **own))
         return _Sights(sights, heard)
+
+    def _change(self, eye: Scorer, given: Images, was: str) -> tuple[Images, str] | None:
+        """What a picture showed, in words that a scorer knows; None where it knows none for it."""
+        if unknown_words(eye, [was]):
+            was = self._said.get(was, was)
+        return None if not was or (isinstance(eye, Abstains) and eye.abstains(was)) else (given, was)
 
     def scene(self, step: int | None = None) -> Images:
         """The pictures, what may not change as it was; transparent ones on the ground of a step, or on white."""
@@ -327,7 +336,9 @@ class Drawing:
                     row |= {f'{eye.name} reads "{text}" as': words for text, words in read.items()}
                     row[f"{eye.name} sees"] = eye.names_in(images[number : number + 1])[0]
                 else:
-                    other = {text: self._said[text] for text in texts if text in self._said}
+                    other = {
+                        text: self._said[text] for text in texts if text in self._said and unknown_words(eye, [text])
+                    }
                     row |= {f'{eye.name} reads "{text}" as': words or "nothing" for text, words in other.items()}
             rows.append(row)
         return {"readings": rows} if any(len(row) > 1 for row in rows) else {}

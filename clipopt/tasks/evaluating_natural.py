@@ -93,7 +93,10 @@ def choose_readers(names: Sequence[str], guides: Mapping[str, Scorer], device: t
 
 
 def _alike(reader: Classifier, guide: Scorer) -> bool:
-    """Whether two look through the same network; each is loaded once."""
+    """Whether two look through the same network: those of the packages are loaded once."""
+    guide = getattr(guide, "base", guide)
+    if reader.fingerprint == guide.fingerprint:
+        return True
     return isinstance(guide, Classifier) and any(one is other for one in reader.networks for other in guide.networks)
 
 

@@ -1,4 +1,4 @@
-"""Who is asked what: each scorer hears of a prompt what it can read, and looks where that is."""
+"""What each scorer is asked: the part of a prompt that it understands, at the place where that part stands."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +15,7 @@ from clipopt.scorers import Abstains, Scorer
 from clipopt.scorers.classifier import Classifier
 from clipopt.tasks.kinds import Cutouts
 from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Sight
+from clipopt.tasks.words import unknown_words
 from clipopt.types import Images, PerItem
 
 _ROOM = 1.25
@@ -62,18 +63,23 @@ def asks(
         boxes: Whether the things of a prompt that the embedded world's grammar takes apart stand where a sketch has
             them, so that a scorer that abstains is asked of each by itself.
     """
+    # Who knows a text's words is told the text itself.
+    words = {text: other for text, other in (said or {}).items() if unknown_words(scorer, [text])}
     found = []
     for row, item in enumerate(items):
         if isinstance(scorer, Abstains):
             (only, weight), *more = item.prompt.items()
             alone = only if boxes and isinstance(only, str) and weight > 0 and not more else ""
-            if things := parts((said or {}).get(alone, alone)):
-                known = [thing for thing in things if not scorer.abstains(thing.text)]
+            things = parts((said or {}).get(alone, alone))
+            if alone in (said or {}) and len({thing.text for thing in things}) == 1:
+                # All are of one kind, which the text itself names best.
+                things = [thing._replace(text=alone) for thing in things]
+            if known := [thing for thing in things if not scorer.abstains(thing.text)]:
                 found += [Ask(row, replace(item, prompt={thing.text: weight}), thing) for thing in known]
                 continue
             heard = {p: w for p, w in item.prompt.items() if not isinstance(p, str) or not scorer.abstains(p)}
         else:
-            heard = reworded(item.prompt, said or {})
+            heard = reworded(item.prompt, words)
         if any(weight > 0 for weight in heard.values()):
             found.append(Ask(row, replace(item, prompt=heard)))
     return found
@@ -124,7 +130,8 @@ class Asked:
             self._sights.append((Sight(scorer, [a.item for a in wholes], size=size, **more), wholes, False))
         if things:
             side = (scorer.image_size, scorer.image_size)
-            self._sights.append((Sight(scorer, [a.item for a in things], size=side), things, True))
+            sight = Sight(scorer, [a.item for a in things], size=side, text_off=more.get("text_off", 0.0))
+            self._sights.append((sight, things, True))
 
     def matching(
         self, param: Callable[[], Images], crops: int, seeds: Sequence[int], **more: Any

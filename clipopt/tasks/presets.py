@@ -116,7 +116,7 @@ def settle(specs: Sequence[str], kind: Literal["auto"] | Kind, given: Mapping[st
     for name in ("smooth", "text_off", "statistics", "centre"):
         if not (math.isfinite(settled[name]) and settled[name] >= 0):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {settled[name]}")
-    if not natural and kind_of(specs[0]) != "natural":
+    if not natural:
         settled |= {"statistics": 0.0, "centre": 0.0}
     return settled
 

@@ -88,7 +88,9 @@ def carry_out(
                 run.log(step.index, step.loss, step.terms, score=scores.get("score"), judge=scores.get("judge"))
                 if run.step % frame_every == 0:
                     run.preview(making.frame())
-                means = {name: f"{float(values.mean()):.3f}" for name, values in shown.items()}
+                means = {
+                    name: f"{float(values.nanmean()):.3f}" for name, values in shown.items() if not values.isnan().all()
+                }
                 bar.set_postfix(loss=f"{float(step.loss) / len(making.items):.3f}", **means, refresh=False)
                 bar.update()
                 if interrupted():
