@@ -60,9 +60,8 @@ class Settings(Protocol):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    # Threads that spin long while they wait make a busy machine four times as slow, and those that never spin an idle
-    # one half as slow again; torch reads this when it is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    # Threads that spin long while they wait make a busy machine three times as slow; torch reads this when it loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if command in ("-h", "--help"):
         sys.stdout.write(HELP)
