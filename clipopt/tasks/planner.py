@@ -53,7 +53,8 @@ class Plan:
         statistics: How much it counts that a natural scorer's layers see other statistics than in photographs.
         centre: How far from the middle a natural scorer draws, in half sides of the picture, so that one thing stands
             there before a calm background; 0 is everywhere alike.
-        tries: Starts of each item; the one that the scorers like best after a fifth of the steps is drawn.
+        tries: Starts of each item: of noise, the one that the scorers like best after a fifth of the steps is drawn; of
+            sketches and samples, the one that the first scorer likes best.
     """
 
     width: int = 256

@@ -35,11 +35,11 @@ def understand(
 ) -> tuple[dict[str, str], "Scorer | None"]:
     """What those of a small vocabulary are told in place of texts with words unknown to them, and the judge.
 
-    Says on stderr what they are told, and what a scorer that abstains takes the texts for.
+    Says on stderr what they are told, and what the first scorer that abstains takes the texts for.
 
     Returns:
-        For each text the words that all such scorers know, "" where there are none; and the judge, or None where it
-        cannot read the texts.
+        For each text with unknown words the words that all such scorers know, "" where there are none; and the judge.
+        Without the packages of natural sight no text is reworded, and the judge is None where it lacks words.
     """
     from clipopt.scorers import Abstains, KnowsWords
 
