@@ -26,6 +26,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from clipopt import folders
 from clipopt.types import Images
 
 TEMPORARY = ".*.tmp.*"
@@ -57,6 +58,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # or a power cut could keep the new name and lose the data
         temporary.replace(path)
+        folders.sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
