@@ -13,7 +13,6 @@ import os
 import secrets
 import subprocess
 import tempfile
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -23,10 +22,12 @@ from typing import IO, cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from clipopt import folders
+from clipopt.decode import from_bytes
+from clipopt.decode import load_image as load_image  # reading and writing are known by one name
 from clipopt.types import Images
 
 TEMPORARY = ".*.tmp.*"
@@ -111,37 +112,6 @@ def jpeg(images: Images, *, longest: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def load_image(path: str | Path) -> Images:
-    """Read a picture as (1, 3, h, w) in [0, 1]: upright as its EXIF entry says, transparency on white.
-
-    Of an animation the first frame is read; 16-bit grey keeps its precision.
-
-    Raises:
-        ValueError: the file is missing, is no picture, or is cut short.
-    """
-    path = Path(path)
-    hint = "expected a picture file (PNG, JPEG, WebP, ...)"
-    if not path.is_file():
-        raise ValueError(f"cannot read {path}: {hint}, got {'a folder' if path.is_dir() else 'no such file'}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about large pictures and odd metadata
-            with Image.open(path) as opened:
-                picture = ImageOps.exif_transpose(opened)
-                picture.load()
-    except UnidentifiedImageError:
-        raise ValueError(f"cannot read {path}: {hint}, got another kind of file") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read {path}: {hint}, got one that is damaged or too large ({error})") from error
-    if picture.mode.startswith("I;16") or picture.mode == "I":
-        grey = torch.from_numpy(np.asarray(picture).astype(np.float32) / 65535).clamp(0, 1)
-        return grey.expand(1, 3, -1, -1).contiguous()
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return _tensor(picture.convert("RGB"))[None]
-
-
 def sheet(
     images: Images, labels: Sequence[str] | None = None, *, columns: int | None = None, cell: int | None = None
 ) -> Images:
@@ -181,7 +151,7 @@ def sheet(
         page.paste(picture, (left, top))
         for j, words in enumerate(lines[i] if lines else []):
             draw.text((left, top + height + gap // 2 + j * line), words, fill=(30, 30, 34), font=font)
-    return _tensor(page)[None]
+    return from_bytes(np.array(page))[None]
 
 
 def write_video(
@@ -285,10 +255,6 @@ def _bytes(image: Float[Tensor, "_ _ _"]) -> np.ndarray[tuple[int, ...], np.dtyp
 
 def _picture(image: Float[Tensor, "_ _ _"]) -> Image.Image:
     return Image.fromarray(_bytes(image))
-
-
-def _tensor(picture: Image.Image) -> Float[Tensor, "3 _ _"]:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
 
 
 def _first(frames: Iterable[Tensor]) -> tuple[Tensor, Iterator[Tensor]]:
