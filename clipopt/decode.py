@@ -142,7 +142,7 @@ def _from_numbers(picture: Image.Image, white: float, inverted: bool, alpha: Alp
     values = torch.from_numpy(numbers.astype(np.float32))[None, None]
     low, high = float(values.min()), float(values.max())
     if not white:
-        fitting = [full for full in (1, 255, 65535) if -0.1 * full <= low and high <= 1.1 * full]
+        fitting = [full for full in (1, 255, 65535) if -0.1 * high <= low and high <= 1.1 * full]
         if not fitting or (fitting[0] > 1 and high < 0.02 * fitting[0]):  # NaN and infinity fit nowhere
             raise _RefusedError(
                 f"expected numbers in 0 to 1, 0 to 255 or 0 to 65535, got {low:g} to {high:g}: "
