@@ -1,5 +1,7 @@
 """Nearest rows without looking at all of them, by the libraries usearch and faiss; the best are compared exactly."""
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,8 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clipopt import files
-from clipopt.search.store import Index
+from clipopt import files, folders
+from clipopt.search.exact import DAMAGED
+from clipopt.search.store import UNIT, Index
 
 Backend = Literal["usearch", "faiss"]
 _FIRST = 4
@@ -17,11 +20,23 @@ _FIRST = 4
 _NEIGHBOURS = 32
 _EXPANSION = 128
 _ADDED = 65536
+_SUM = ".blake2b"
+_OURS = re.compile(r"approximate-[0-9a-f]{12}\.(usearch|faiss)(\.blake2b)?")
 
 
 def approximate_file(index: Index, backend: Backend) -> Path:
     """Where the graph over the index as it is now lies; another content has another file."""
     return index.folder / f"approximate-{index.digest}.{backend}"
+
+
+def is_whole(index: Index, backend: Backend) -> bool:
+    """Whether the graph over the index as it is now is there, byte for byte as it was built."""
+    try:
+        path = folders.within(index.folder, approximate_file(index, backend).name)
+        told = folders.within(index.folder, f"{path.name}{_SUM}").read_text(encoding="ascii", errors="replace").strip()
+        return told == _sum(path)
+    except (OSError, ValueError):
+        return False
 
 
 def build(index: Index, backend: Backend) -> Path:
@@ -40,15 +55,23 @@ def build(index: Index, backend: Backend) -> Path:
             else:
                 graph.add(values)
             start += len(values)
-    with files.atomic(path) as temporary:
-        if backend == "usearch":
-            graph.save(str(temporary))
-        else:
-            _library(backend).write_index(graph, str(temporary))
-    for old in index.folder.glob(f"approximate-*.{backend}"):
-        if old != path:
-            old.unlink()
+    with index.writing():
+        with files.atomic(path) as temporary:
+            if backend == "usearch":
+                graph.save(str(temporary))
+            else:
+                _library(backend).write_index(graph, str(temporary))
+            told = _sum(temporary)
+        files.write_text(path.with_name(f"{path.name}{_SUM}"), f"{told}\n")
+        for old in index.folder.glob(f"approximate-*.{backend}*"):
+            if _OURS.fullmatch(old.name) and not old.name.startswith(path.name):
+                old.unlink()
     return path
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def require_library(backend: Backend) -> None:
@@ -63,14 +86,19 @@ def require_library(backend: Backend) -> None:
 class Graph:
     """A graph that was built, opened for many searches.
 
+    Its file is compared with the checksum that was written beside it, which takes about a second a gigabyte: the
+    libraries would follow any number in a damaged one.
+
     Raises:
-        ValueError: the library is not installed, or the graph was not built.
+        ValueError: the library is not installed, the graph was not built, or it is damaged.
     """
 
     def __init__(self, index: Index, backend: Backend) -> None:
         library, path = _library(backend), approximate_file(index, backend)
         if not path.is_file():
             raise ValueError(f"{index.folder} has no {backend} graph of its content: index again, --backend {backend}")
+        if not is_whole(index, backend):
+            raise ValueError(f"{path} is damaged, or of an older version: index again, --backend {backend}")
         self.index, self.backend = index, backend
         self._graph = _restore(library, backend, path)
 
@@ -84,7 +112,10 @@ class Graph:
             keys = self._graph.search(values, wanted)[1]
         numbers = torch.from_numpy(keys)
         rows = self.index.rows(numbers.clamp(min=0).flatten().tolist()).view(*numbers.shape, -1)
-        scores = (rows @ torch.from_numpy(values)[:, :, None]).squeeze(-1).masked_fill(numbers < 0, -2)
+        scores = (rows @ torch.from_numpy(values)[:, :, None]).squeeze(-1)
+        if not bool((scores.abs() <= UNIT).all()):
+            raise OSError(f"{self.index.folder} {DAMAGED}")
+        scores = scores.masked_fill(numbers < 0, -2)
         top = scores.topk(min(count, wanted), dim=1)
         return top.values, numbers.gather(1, top.indices)
 

@@ -7,12 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.search.store import Index
+from clipopt.search.store import UNIT, Index
 
 # Rows that are turned into float32 at once: that many stay in a core's cache, several times faster than more.
 _CONVERTED = 1024
 _BLOCK = 65536
 _QUERIES = 256
+_ROUNDING = 1e-6
+DAMAGED = "holds rows that are damaged: `clipopt index` with the same source mends it"
 
 
 def search(index: Index, queries: Float[Tensor, "q d"], count: int) -> tuple[Float[Tensor, "q k"], Int[Tensor, "q k"]]:
@@ -25,6 +27,7 @@ def search(index: Index, queries: Float[Tensor, "q d"], count: int) -> tuple[Flo
 
     Raises:
         ValueError: the index is empty, or the queries have another length.
+        OSError: what is found is no cosine: the rows are damaged.
     """
     if not len(index):
         raise ValueError(f"{index.folder} is empty: index something first")
@@ -46,6 +49,8 @@ def _search(index: Index, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
                 best, order = best.topk(count, dim=1)
                 numbers = numbers.gather(1, order)
             start += len(block)
+    if not bool((best.abs() <= UNIT).all()):
+        raise OSError(f"{index.folder} {DAMAGED}")
     order = best.argsort(dim=1, descending=True, stable=True)
     return best.gather(1, order), numbers.gather(1, order)
 
@@ -71,6 +76,7 @@ def duplicates(index: Index, threshold: float) -> list[list[int]]:
 
     Raises:
         ValueError: the threshold is not within 0 to 1.
+        OSError: the rows are damaged.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold must be above 0 and at most 1, got {threshold}")
@@ -88,9 +94,11 @@ def duplicates(index: Index, threshold: float) -> list[list[int]]:
             blocks.append((start, block))
             start += len(block)
     for place, (first, left) in enumerate(blocks):
-        rows = left.float()
+        if not bool((left.float().norm(dim=1) <= UNIT).all()):
+            raise OSError(f"{index.folder} {DAMAGED}")
+        rows = F.normalize(left.float(), dim=1)
         for second, right in blocks[place:]:
-            near = (rows @ right.float().T >= threshold).nonzero().tolist()
+            near = (rows @ F.normalize(right.float(), dim=1).T >= threshold - _ROUNDING).nonzero().tolist()
             for i, j in near:
                 if first + i < second + j:
                     a, b = sorted((root(first + i), root(second + j)))

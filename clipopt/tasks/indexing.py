@@ -1,7 +1,6 @@
 """What `clipopt index` does: encode what is new, drop what is gone."""
 
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -9,12 +8,13 @@ from typing import Any, Literal
 
 import torch
 
+from clipopt import folders
 from clipopt.captions import encode_views
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
 from clipopt.search import Index as Store
 from clipopt.search.clip_retrieval import Pair, find_embeddings, read_embeddings
-from clipopt.search.store import MANIFEST
+from clipopt.search.manifest import MANIFEST, is_vacant
 from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.index import Index
 from clipopt.tasks.interrupt import graceful_interrupt
@@ -49,6 +49,7 @@ def prepare(task: Index) -> Callable[[], None]:
 
         require_library(task.backend)
     scorer = (load_clap if hears else load_scorer)(task.scorer, device=str(device))
+    folders.check_idle(out)
     store = _open(task, out, scorer, kind)
     unchanged = kind == "embeddings" and _unchanged(store, read_embeddings(pairs, _dim(scorer)))
 
@@ -56,22 +57,23 @@ def prepare(task: Index) -> Callable[[], None]:
         index = store if store is not None else _create(task, out, scorer, kind)
         broken: list[Path] = []
         added = removed = 0
-        try:
-            index.clean()
-            if kind != "embeddings":
-                added, removed = _update(task, index, scorer, wanted, broken)
-            elif not unchanged:
-                removed = len(index)
-                index.overwrite(read_embeddings(pairs, index.manifest.dim))
-                added = len(index)
-        finally:
-            if store is None and not len(index):
-                shutil.rmtree(out, ignore_errors=True)
-        if task.backend != "exact":
-            from clipopt.search import approximate
+        with index.writing():
+            try:
+                index.clean()
+                if kind != "embeddings":
+                    added, removed = _update(task, index, scorer, wanted, broken)
+                elif not unchanged:
+                    removed = len(index)
+                    index.overwrite(read_embeddings(pairs, index.manifest.dim))
+                    added = len(index)
+            finally:
+                if store is None and not len(index):
+                    index.discard()
+            if task.backend != "exact":
+                from clipopt.search import approximate
 
-            if len(index) and not approximate.approximate_file(index, task.backend).is_file():
-                approximate.build(index, task.backend)
+                if len(index) and not approximate.is_whole(index, task.backend):
+                    approximate.build(index, task.backend)
         _say(task, index, added, removed, broken)
 
     return work
@@ -80,17 +82,18 @@ def prepare(task: Index) -> Callable[[], None]:
 def _open(task: Index, out: Path, scorer: Scorer | ClapScorer, kind: str) -> Store | None:
     """The index that is there already, if it is of this scorer and source."""
     if not (out / MANIFEST).is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if not is_vacant(out):
             raise ValueError(f"{out} is there already and is no index: give another --out")
         return None
-    store = Store.open(out)
+    store, lost = Store.salvage(out)
     store.require(scorer)
-    source = str(task.source.resolve())
-    if (store.manifest.source, store.manifest.kind) != (source, kind):
+    source = task.source.resolve()
+    if (store.source.resolve(), store.manifest.kind) != (source, kind):
         raise ValueError(
-            f"{out} holds the {store.manifest.kind} of {store.manifest.source}, not the {kind} of {source}: "
-            "give another --out"
+            f"{out} holds the {store.manifest.kind} of {store.source}, not the {kind} of {source}: give another --out"
         )
+    if lost:
+        sys.stderr.write(f"clipopt: {out}: {lost} {kind} were damaged there, and are indexed again\n")
     return store
 
 
