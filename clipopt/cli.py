@@ -4,13 +4,21 @@ A command is a frozen dataclass of settings, whose docstrings are its help, with
 everything, writes nothing and returns the work as a function. So bad input is told apart from a failure.
 """
 
+import codecs
 import contextlib
+import dataclasses
+import difflib
 import io
 import os
 import re
+import select
 import sys
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -39,7 +47,41 @@ commands:
 Exit status: 0 done, 2 bad input (nothing was written), 130 interrupted (saved, resumable), 1 anything else.
 """
 
-T = TypeVar("T")
+TASKS = {
+    "image": "image.Image",
+    "latent": "latent.Latent",
+    "mesh": "mesh.Solid",
+    "motion": "motion.MotionTask",
+    "story": "story.Story",
+    "caption": "caption.Caption",
+    "rank": "caption.Rank",
+    "score": "score.Score",
+    "index": "index.Index",
+    "search": "search.Search",
+    "classify": "classify.Classify",
+    "adapt": "adapt.Adapt",
+    "train": "train.Train",
+    "train scorer": "train.Train",
+    "train judge": "train.Train",
+    "train plain": "train.Train",
+    "train describer": "train_describer.TrainDescriber",
+    "train generator": "train_generator.TrainGenerator",
+    "train sketcher": "train_sketcher.TrainSketcher",
+    "train motion": "train_motion.TrainMotion",
+    "train motion-judge": "train_motion.TrainMotion",
+    "eval": "evaluate.Evaluate",
+    "eval image": "evaluate.Evaluate",
+    "eval latent": "evaluate_latent.EvaluateLatent",
+    "eval mesh": "evaluate_mesh.EvaluateMesh",
+    "eval motion": "evaluate_motion.EvaluateMotion",
+    "eval natural": "evaluate_natural.EvaluateNatural",
+}
+"""The dataclass of each command in `clipopt.tasks`; of some the second word says which."""
+TRACEBACK = "CLIPOPT_TRACEBACK"
+"""Set in the environment, a failure shows where it happened."""
+TOO_DEEP = "what was given is nested too deeply to be read: JSON within JSON, most likely"
+LONGEST = 2000
+"""Characters of an error's line."""
 
 
 @runtime_checkable
@@ -62,7 +104,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     # Threads that spin long while they wait make a busy machine three times as slow; torch reads this when it loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
+    try:
+        with _warnings_in_a_line():
+            status = _run(sys.argv[1:] if arguments is None else arguments)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError as error:  # who reads, as `head` does, has enough
+        unread = _unread(sys.stdout)
+        _detach(sys.stdout)
+        return DONE if unread else _fail(error, FAILED)
+    except OSError as error:
+        _detach(sys.stdout)
+        return _fail(error, FAILED)
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    command, *rest = arguments or ["--help"]
     if command in ("-h", "--help"):
         sys.stdout.write(HELP)
         return DONE
@@ -71,125 +131,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write("".join(f"{name} {version}\n" for name, version in versions().items()))
         return DONE
+    at_work = False
     try:
-        try:
-            work = _parse(command, rest).prepare()
-        except (ValueError, OSError) as error:
-            return _fail(error, BAD_INPUT)
-        try:
-            work()
-        except (FloatingPointError, OSError, MemoryError) as error:
-            return _fail(error, FAILED)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        work = _parse(command, rest).prepare()
+        at_work = True
+        work()
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if _interrupted(error):
+            raise KeyboardInterrupt from None
+        bad_input = not at_work and isinstance(error, ValueError | OSError | RecursionError)
+        return _fail(error, BAD_INPUT if bad_input else FAILED)
     return DONE
 
 
 def _parse(command: str, arguments: Sequence[str]) -> Settings:
-    match command:
-        case "image":
-            from clipopt.tasks.image import Image
-
-            return _settings(Image, command, arguments)
-        case "latent":
-            from clipopt.tasks.latent import Latent
-
-            return _settings(Latent, command, arguments)
-        case "mesh":
-            from clipopt.tasks.mesh import Solid
-
-            return _settings(Solid, command, arguments)
-        case "motion":
-            from clipopt.tasks.motion import MotionTask
-
-            return _settings(MotionTask, command, arguments)
-        case "story":
-            from clipopt.tasks.story import Story
-
-            return _settings(Story, command, arguments)
-        case "caption":
-            from clipopt.tasks.caption import Caption
-
-            return _settings(Caption, command, arguments)
-        case "rank":
-            from clipopt.tasks.caption import Rank
-
-            return _settings(Rank, command, arguments)
-        case "score":
-            from clipopt.tasks.score import Score
-
-            return _settings(Score, command, arguments)
-        case "index":
-            from clipopt.tasks.index import Index
-
-            return _settings(Index, command, arguments)
-        case "search":
-            from clipopt.tasks.search import Search
-
-            return _settings(Search, command, arguments)
-        case "classify":
-            from clipopt.tasks.classify import Classify
-
-            return _settings(Classify, command, arguments)
-        case "adapt":
-            from clipopt.tasks.adapt import Adapt
-
-            return _settings(Adapt, command, arguments)
-        case "train" if arguments[:1] and arguments[0].startswith("motion"):
-            from clipopt.tasks.train_motion import TrainMotion
-
-            return _settings(TrainMotion, command, arguments)
-        case "train" if arguments[:1] == ["generator"]:
-            from clipopt.tasks.train_generator import TrainGenerator
-
-            return _settings(TrainGenerator, command, arguments)
-        case "train" if arguments[:1] == ["describer"]:
-            from clipopt.tasks.train_describer import TrainDescriber
-
-            return _settings(TrainDescriber, command, arguments)
-        case "train" if arguments[:1] == ["sketcher"]:
-            from clipopt.tasks.train_sketcher import TrainSketcher
-
-            return _settings(TrainSketcher, command, arguments)
-        case "train":
-            from clipopt.tasks.train import Train
-
-            return _settings(Train, command, arguments)
-        case "eval" if arguments[:1] == ["mesh"]:
-            from clipopt.tasks.evaluate_mesh import EvaluateMesh
-
-            return _settings(EvaluateMesh, command, arguments)
-        case "eval" if arguments[:1] == ["motion"]:
-            from clipopt.tasks.evaluate_motion import EvaluateMotion
-
-            return _settings(EvaluateMotion, command, arguments)
-        case "eval" if arguments[:1] == ["latent"]:
-            from clipopt.tasks.evaluate_latent import EvaluateLatent
-
-            return _settings(EvaluateLatent, command, arguments)
-        case "eval" if arguments[:1] == ["natural"]:
-            from clipopt.tasks.evaluate_natural import EvaluateNatural
-
-            return _settings(EvaluateNatural, command, arguments)
-        case "eval":
-            from clipopt.tasks.evaluate import Evaluate
-
-            return _settings(Evaluate, command, arguments)
-    known = re.findall(r"^  (\w+) +", HELP, re.MULTILINE)
-    raise ValueError(f"no command {command!r}: expected one of {', '.join(known)}, see `clipopt --help`")
+    kinds = [name.removeprefix(f"{command} ") for name in TASKS if name.startswith(f"{command} ")]
+    kind = arguments[0] if arguments else ""
+    name = f"{command} {kind}" if kind in kinds else command
+    if command not in TASKS or " " in command:
+        known = [name for name in TASKS if " " not in name]
+        raise ValueError(
+            f"no command {command!r}{_meant(command, known)}: expected one of {', '.join(known)}, see `clipopt --help`"
+        )
+    if kinds and name == command and kind not in ("-h", "--help"):
+        what = f"cannot {command} {kind!r}{_meant(kind, kinds)}" if kind[:1].strip("-") else f"say what to {command}"
+        raise ValueError(f"{what}: expected one of {', '.join(kinds)} (`clipopt {command} --help`)")
+    module, _, task = TASKS[name].partition(".")
+    return _settings(getattr(import_module(f"clipopt.tasks.{module}"), task), command, arguments)
 
 
-def _settings(task: type[T], command: str, arguments: Sequence[str]) -> T:
+def _settings(task: Any, command: str, arguments: Sequence[str]) -> Settings:
     import tyro
 
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.struct_rule(_Unsaid())
     program = f"clipopt {command}"
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
+            settings: Settings = tyro.cli(
                 task,
                 prog=program,
                 args=arguments,
+                registry=registry,
                 config=(
                     tyro.conf.PositionalRequiredArgs,
                     tyro.conf.PositionalMetavarFromFieldName,
@@ -201,8 +187,85 @@ def _settings(task: type[T], command: str, arguments: Sequence[str]) -> T:
             )
     except SystemExit as stop:
         if not stop.code:
+            sys.stdout.flush()
             raise
-        raise ValueError(f"{_one_line(said.getvalue())} (`{program} --help`)") from None
+        raise ValueError(f"{_explain(said.getvalue(), _options(task))} (`{program} --help`)") from None
+    return settings
+
+
+class _Unsaid:
+    """A rule for tyro by which help keeps defaults to itself that say nothing: of flags, and those that are None."""
+
+    def __init__(self) -> None:
+        self._asking = False
+
+    def __call__(self, info: Any) -> Any:
+        """What tyro's own rules say of a dataclass, with an empty hint in place of such a default."""
+        import tyro
+
+        if self._asking or not dataclasses.is_dataclass(info.type):
+            return None
+        self._asking = True
+        try:
+            spec: Any = tyro.constructors.ConstructorRegistry.get_struct_spec(info)
+        finally:
+            self._asking = False
+        silent = tyro.conf.arg(help_behavior_hint="")
+        unsaid = (None, False, tyro.constructors.MISSING_NONPROP)
+        fields = [
+            dataclasses.replace(each, type=Annotated[each.type, silent])
+            if any(each.default is one for one in unsaid)
+            else each
+            for each in spec.fields
+        ]
+        return dataclasses.replace(spec, fields=tuple(fields))
+
+
+def _options(task: Any) -> list[str]:
+    """The options of a task, those of its groups, too."""
+    names = ["--help"]
+    for each in dataclasses.fields(task):
+        grouped = each.default_factory if isinstance(each.default_factory, type) else None
+        nested = grouped is not None and dataclasses.is_dataclass(grouped)
+        names += _options(grouped)[1:] if nested else [f"--{each.name.replace('_', '-')}"]
+    return names
+
+
+def _meant(given: str, known: Sequence[str]) -> str:
+    """A question in brackets where something known looks like what was given."""
+    close = difflib.get_close_matches(given, known, n=1, cutoff=0.7)
+    # A beginning is meant even where much is missing.
+    close = close or [name for name in known if len(given.strip("-")) > 1 and name.startswith(given)][:1]
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _explain(panel: str, options: Sequence[str]) -> str:
+    """What tyro says in a panel, in a line."""
+    said = _one_line(panel)
+    if found := re.match(r"Unrecognized options: (.*)", said):
+        words = found[1].split(", ")
+        option = next((word for word in words if word.startswith("-")), None)
+        if option is None:
+            return f"unexpected: {found[1]}; put a text of several words into quotes"
+        name = option.split("=")[0].replace("_", "-")
+        return f"no option {name}{_meant(name, options)}"
+    if found := re.match(r"invalid choice (.*) for argument '(.*?)'. Expected one of \((.*)\)", said):
+        choices = [choice for choice in re.findall(r"'(.*?)'", found[3]) if choice != "None"]
+        return f"{found[2]} must be {_or(sorted(choices))}, got {found[1]}{_meant(found[1].strip(chr(39)), choices)}"
+    if found := re.match(r"Error parsing (\S+?): .*?(INT|FLOAT|int\(\)|float\b).*?(\['.*?'\]|'.*')", said):
+        kind = "a whole number" if found[2].lower().startswith("int") else "a number"
+        return f"{found[1]} must be {kind}, got {found[3].strip('[]')}"
+    if found := re.match(r"Missing value for argument '(.*?)'. Expected (\d+) values", said):
+        name = found[1] if found[1].startswith("-") else found[1].upper()
+        return f"{name} needs {'a value' if found[2] == '1' else f'{found[2]} values'}"
+    if said.startswith("Missing from"):
+        names = re.findall(r"^[│ ] {5}(\S+)", panel, re.MULTILINE)
+        return f"{' and '.join(name for name in names if name != 'clipopt')} must be given"
+    return said
+
+
+def _or(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _one_line(panel: str) -> str:
@@ -217,6 +280,83 @@ def _one_line(panel: str) -> str:
 
 
 def _fail(error: BaseException, status: int) -> int:
-    message = " ".join(str(error).split()) or type(error).__name__
-    sys.stderr.write(f"clipopt: {message}\n")
+    """Say in a line what went wrong."""
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error, file=sys.stderr)
+    message = _printable(str(error))
+    if isinstance(error, RecursionError):
+        message = TOO_DEEP
+    elif isinstance(error, MemoryError):
+        message = message or "out of memory: ask for less at once, or for a smaller size"
+    elif not isinstance(error, ValueError | OSError | FloatingPointError):
+        # Nobody foresaw it.
+        message = f"{type(error).__name__}: {message} ({TRACEBACK}=1 in the environment shows where)"
+    elif isinstance(error, OSError) and error.strerror and error.filename is not None:
+        message = _printable(f"{error.strerror}: {os.fsdecode(error.filename)}")
+    message = message or type(error).__name__
+    if len(message) > LONGEST:
+        message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
+    with contextlib.suppress(OSError):  # nobody may be listening
+        sys.stderr.write(f"clipopt: {message}\n")
+        sys.stderr.flush()
     return status
+
+
+def _printable(text: str) -> str:
+    """`text` in one line, without codes that a terminal would obey."""
+    return "".join(c if c.isprintable() or "\ud800" <= c < "\ue000" else repr(c)[1:-1] for c in " ".join(text.split()))
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Whether a Ctrl-C is behind an error, as when it comes while a library is being loaded."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__cause__ or behind.__context__
+    return behind is not None
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Let warnings look like everything else that is said."""
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"clipopt: {_printable(str(message))}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that a terminal cannot show; in JSON it says the same."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), error.end
+
+
+codecs.register_error("clipopt", _escape)
+
+
+def _writable(stream: Any) -> Any:
+    """A stream that takes every character; one to nowhere where there is none."""
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8", errors="clipopt")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="clipopt")
+    return stream
+
+
+def _unread(stream: Any) -> bool:
+    """Whether a stream is a pipe that nobody reads any more."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+    except (AttributeError, OSError, ValueError):  # not on every system, not of every stream
+        return False
+    return bool(poll.poll(0))
+
+
+def _detach(stream: Any) -> None:
+    """Send what is left in a broken stream nowhere, so that Python's end is silent, too."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

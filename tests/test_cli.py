@@ -1,6 +1,8 @@
 """The command itself: help, errors, exit statuses."""
 
 import dataclasses
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,10 +118,26 @@ def test_version(capsys: pytest.CaptureFixture):
     [
         (["paint"], f"no command 'paint': expected one of {', '.join(COMMANDS)}"),
         (["--verbose"], "no command '--verbose'"),
-        (["image", "a fox", "--stps", "3"], "--stps"),
-        (["image", "a fox", "--steps"], "--steps"),
-        (["image", "a fox", "--param", "oil"], "'pyramid'"),
-        (["train", "painter"], "painter"),
+        (["imge"], "no command 'imge' (did you mean image?): expected one of image,"),
+        (["image", "a fox", "--stps", "3"], "no option --stps (did you mean --steps?)"),
+        (["image", "a fox", "--symetry=3"], "no option --symetry (did you mean --symmetry?)"),
+        (["image", "a fox", "--quie"], "no option --quie (did you mean --quiet?)"),
+        (["image", "a fox", "--zzz"], "no option --zzz (`"),
+        (["image", "a fox", "--steps"], "--steps needs a value"),
+        (["image", "a fox", "--region", "a.png"], "--region needs 2 values"),
+        (["image", "a fox", "--steps", "1e9"], "--steps must be a whole number, got '1e9'"),
+        (["image", "a fox", "--seeds", "1.5"], "--seeds must be a whole number, got '1.5'"),
+        (["image", "a fox", "--lr", "much"], "--lr must be a number, got 'much'"),
+        (
+            ["image", "a fox", "--param", "pyramide"],
+            "--param must be fourier, palette, pixels, prior, pyramid, shapes, siren or strokes, got 'pyramide' "
+            "(did you mean pyramid?)",
+        ),
+        (["score", "a.json", "b", "c"], "unexpected: c; put a text of several words into quotes"),
+        (["score"], "CANDIDATES and PICTURES must be given"),
+        (["train"], "say what to train: expected one of scorer, judge, plain, describer,"),
+        (["train", "scoree"], "cannot train 'scoree' (did you mean scorer?): expected one of scorer, judge,"),
+        (["eval", "meshs"], "cannot eval 'meshs' (did you mean mesh?)"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments: list[str], reason: str, capsys: pytest.CaptureFixture):
@@ -146,6 +164,18 @@ class _Task:
             raise self.failure
 
 
+def json_too_deep() -> RecursionError:
+    with pytest.raises(RecursionError) as caught:
+        json.loads("[" * 200_000)
+    return caught.value
+
+
+def broken_off_import() -> ImportError:
+    error = ImportError("numpy's core failed to import")
+    error.__context__ = KeyboardInterrupt()
+    return error
+
+
 @pytest.mark.parametrize(
     ("failure", "at_work", "status", "said"),
     [
@@ -156,7 +186,14 @@ class _Task:
         (KeyboardInterrupt(), True, 130, ""),
         (FloatingPointError("step 3: term 'match' is nan"), True, 1, "clipopt: step 3: term 'match' is nan\n"),
         (OSError("disk full"), True, 1, "clipopt: disk full\n"),
-        (MemoryError(), True, 1, "clipopt: MemoryError\n"),
+        (MemoryError(), True, 1, "clipopt: out of memory: ask for less at once, or for a smaller size\n"),
+        (MemoryError("one view"), False, 1, "clipopt: one view\n"),
+        (ValueError("\x1b[2J\nb\u202e"), False, 2, "clipopt: \\x1b[2J b\\u202e\n"),
+        (ValueError("damaged"), True, 1, "clipopt: damaged\n"),
+        (FileNotFoundError(2, "not there", "a\nb.png"), True, 1, "clipopt: not there: a b.png\n"),
+        (json_too_deep(), False, 2, f"clipopt: {cli.TOO_DEEP}\n"),
+        (KeyError("a"), False, 1, "clipopt: KeyError: 'a' (CLIPOPT_TRACEBACK=1 in the environment shows where)\n"),
+        (broken_off_import(), False, 130, ""),
     ],
 )
 def test_exit_status(failure, at_work, status, said, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
@@ -165,7 +202,77 @@ def test_exit_status(failure, at_work, status, said, capsys: pytest.CaptureFixtu
     assert capsys.readouterr() == ("", said)
 
 
-def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "_parse", lambda command, arguments: _Task(ValueError("a bug"), at_work=True))
-    with pytest.raises(ValueError, match="a bug"):
-        main(["image"])
+def test_where_a_failure_happened_is_shown_when_asked_for(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cli, "_parse", lambda command, arguments: _Task(TypeError("a bug"), at_work=True))
+    monkeypatch.setenv(cli.TRACEBACK, "1")
+    assert main(["image"]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "in work" in err
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *LONGER])
+def test_help_shows_no_default_that_cannot_be_given(command: str, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "(default:" in out
+    for nothing in ("(default: None)", "(default: False)", "(default: )"):
+        assert nothing not in out
+
+
+# Says a name that is not UTF-8, a heart, and a line of JSON; then warns.
+SAYING = """
+import json, sys, warnings
+from clipopt import cli
+class Task:
+    def prepare(self):
+        return self.work
+    def work(self):
+        sys.stderr.write("heard: a\\udcff \\u2665\\n")
+        warnings.warn("careful:\\nhot")
+        sys.stdout.write(json.dumps({"a\\udcff": "\\u2665 \\U0001f34e"}, ensure_ascii=False) + "\\n")
+cli._parse = lambda command, arguments: Task()
+sys.exit(cli.main(["image"]))
+"""
+
+
+HELPING = "import sys; from clipopt.cli import main; sys.exit(main(['image', '--help']))"
+
+
+def said_by(script: str, environment: dict[str, str], redirection: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Output and exit status of a script whose streams the shell has redirected."""
+    command = f'"{sys.executable}" -c "$SCRIPT" {redirection}'
+    root = str(Path(cli.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root, "SCRIPT": script, **environment}
+    return subprocess.run(["bash", "-o", "pipefail", "-c", command], env=environment, capture_output=True)
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONUTF8": "1"}, ASCII, {"PYTHONIOENCODING": "latin-1"}])
+def test_every_terminal_can_be_written_to(environment: dict[str, str]):
+    done = said_by(SAYING, environment)
+    assert done.returncode == 0, done.stderr
+    assert b"clipopt: careful: hot\n" in done.stderr
+    encoding = "utf-8" if "PYTHONUTF8" in environment and environment["PYTHONUTF8"] == "1" else "latin-1"
+    assert json.loads(done.stdout.decode(encoding)) == {"a\udcff": "♥ 🍎"}
+
+
+@pytest.mark.parametrize("redirection", ["| true", "| head -c 1", "2>&1 | true", ">&-", "2>&-"])
+@pytest.mark.parametrize("script", [SAYING, HELPING])
+def test_nobody_needs_to_listen(script: str, redirection: str):
+    done = said_by(script, {"PYTHONUTF8": "1"}, redirection)
+    assert done.returncode == 0
+    assert b"Broken" not in done.stderr + done.stdout
+    assert b"Exception" not in done.stderr + done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_for_what_is_printed_is_a_failure():
+    done = said_by(SAYING, {"PYTHONUTF8": "1"}, ">/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == b"clipopt: [Errno 28] No space left on device"
