@@ -44,6 +44,7 @@ from clipopt.tasks.grammar import WorldGrammar
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.kinds import has_natural, is_natural
 from clipopt.tasks.pictures import find_pictures, read_batches, read_lines
+from clipopt.tasks.progress import progress
 from clipopt.tasks.words import check_words
 
 
@@ -79,10 +80,8 @@ def prepare(task: Caption) -> Callable[[], None]:
         check_words(texts, scorer, None)
 
     def work() -> None:
-        from tqdm import tqdm
-
         done: list[Captioned] = []
-        bar = tqdm(total=len(pictures), unit="picture", disable=task.quiet or len(pictures) == 1, file=sys.stderr)
+        bar = progress(len(pictures), unit="picture", quiet=task.quiet or len(pictures) == 1)
         with bar, graceful_interrupt() as interrupted:
             some: list[Any] | None = batch
             while some is not None:

@@ -23,6 +23,7 @@ from clipopt.tasks.classify import Classify
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.labelled import subfolder
 from clipopt.tasks.pictures import Found, find_pictures, read_batches, read_lines
+from clipopt.tasks.progress import progress
 from clipopt.tasks.words import check_words
 
 _FORMATS = (".csv", ".json", ".jsonl")
@@ -56,10 +57,8 @@ def prepare(task: Classify) -> Callable[[], None]:
     batch = next(batches)
 
     def work() -> None:
-        from tqdm import tqdm
-
         named: list[tuple[Found, Tensor]] = []
-        bar = tqdm(total=len(pictures), unit="picture", disable=task.quiet or len(pictures) == 1, file=sys.stderr)
+        bar = progress(len(pictures), unit="picture", quiet=task.quiet or len(pictures) == 1)
         with bar, graceful_interrupt() as interrupted:
             some: list[Any] | None = batch
             while some is not None:

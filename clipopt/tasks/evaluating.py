@@ -1,7 +1,6 @@
 """What `clipopt eval image` does: make the pictures of the suite, and have them named."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from clipopt.tasks.evaluations import by_group, each_with_seeds, evenly, finish,
 from clipopt.tasks.kinds import default_scorers
 from clipopt.tasks.planner import Plan
 from clipopt.tasks.presets import SETTLED, settle
+from clipopt.tasks.progress import progress
 from clipopt.types import Images
 
 
@@ -38,11 +38,9 @@ def prepare(task: Evaluate) -> Callable[[], None]:
 
 
 def _measure(task: Evaluate, plan: Plan, scorers: Sequence[Scorer], judge: Scorer, device: torch.device) -> None:
-    from tqdm import tqdm
-
     asked = each_with_seeds(prompts(), task)
     made, started = [], time.perf_counter()
-    bar = tqdm(total=len(asked) * plan.steps, unit="picture-step", disable=task.json, file=sys.stderr)
+    bar = progress(len(asked) * plan.steps, unit="picture-step", quiet=task.json)
     with bar:
         for start in range(0, len(asked), task.batch):
             some = asked[start : start + task.batch]

@@ -1,7 +1,6 @@
 """What `clipopt eval latent` does: sample, choose, optimize, and have the pictures named."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -21,6 +20,7 @@ from clipopt.tasks.evaluate_latent import EvaluateLatent
 from clipopt.tasks.evaluations import by_group, each_with_seeds, evenly, finish, folder, in_words, read_all
 from clipopt.tasks.generating import Generating
 from clipopt.tasks.methods import Quest, settle, suited
+from clipopt.tasks.progress import progress
 from clipopt.tasks.sight import Item
 from clipopt.types import Images
 
@@ -42,12 +42,10 @@ def prepare(task: EvaluateLatent) -> Callable[[], None]:
 
 
 def _measure(task: EvaluateLatent, plan: Quest, pipe: Any, scorer: Scorer, judge: Scorer, device: torch.device) -> None:
-    from tqdm import tqdm
-
     asked = each_with_seeds(prompts(), task)
     made: dict[str, list[Tensor]] = {"before": [], "best of n": [], "optimized": []}
     spent, draws, taken = {"best of n": 0.0, "optimized": 0.0}, [], []
-    bar = tqdm(total=len(asked), unit="picture", disable=task.json, file=sys.stderr)
+    bar = progress(len(asked), unit="picture", quiet=task.json)
     with bar:
         for start in range(0, len(asked), task.batch):
             some = asked[start : start + task.batch]

@@ -1,7 +1,6 @@
 """What `clipopt eval mesh` does: make the meshes of the suite, and have them named."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -24,6 +23,7 @@ from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.evaluate_mesh import EvaluateMesh
 from clipopt.tasks.evaluations import by_group, each_with_seeds, evenly, finish, folder, in_words
 from clipopt.tasks.modelling import Modelling
+from clipopt.tasks.progress import progress
 from clipopt.tasks.sculpting import Sculpting
 from clipopt.tasks.sight import Item
 from clipopt.tasks.solids import around, measure, portrait, shown
@@ -119,14 +119,12 @@ def prepare(task: EvaluateMesh) -> Callable[[], None]:
 
 
 def _measure(task: EvaluateMesh, plan: Modelling, scorer: Scorer, judge: Scorer, device: torch.device) -> None:
-    from tqdm import tqdm
-
     asked = each_with_seeds(solid_prompts(), task)
     start = meshes.primitive("sphere" if task.mesh == "auto" else task.mesh, plan.faces[0])
     sided, instead = task.staging.sided([scorer]), dict(task.staging.view)
     made: list[Mesh] = []
     started = time.perf_counter()
-    with tqdm(total=len(asked) * plan.steps, unit="mesh-step", disable=task.json, file=sys.stderr) as bar:
+    with progress(len(asked) * plan.steps, unit="mesh-step", quiet=task.json) as bar:
         for first in range(0, len(asked), task.batch):
             some = asked[first : first + task.batch]
             items = [Item({prompt.text: 1.0}, seed, prompt.text) for prompt, seed in some]

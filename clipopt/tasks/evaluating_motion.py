@@ -1,7 +1,6 @@
 """What `clipopt eval motion` does: make the motions of the suite, and have them named."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +24,7 @@ from clipopt.tasks.motion_plan import Plan
 from clipopt.tasks.moving import Moving
 from clipopt.tasks.phases import split_phases
 from clipopt.tasks.posebank import SIZE, load_bank, taken_from
+from clipopt.tasks.progress import over, progress
 from clipopt.tasks.showing import film_embeddings, measure, order_gaps, over_time
 from clipopt.tasks.watching import Watcher, pictures
 
@@ -126,14 +126,12 @@ def prepare(task: EvaluateMotion) -> Callable[[], None]:
 
 
 def _measure(task: EvaluateMotion, scorer: Any, judge: Any) -> None:
-    from tqdm import tqdm
-
     suite = motion_prompts()
     asked = each_with_seeds(suite, task)
     plan = Plan(seconds=task.seconds, bank=task.bank, tries=task.tries, steps=task.steps, lock=task.lock)
     out = folder(task)
     lines, rows, sheets, started = [], [], [], time.perf_counter()
-    for prompt, seed in tqdm(asked, unit="motion", disable=task.json, file=sys.stderr):
+    for prompt, seed in over(asked, progress(len(asked), unit="motion", quiet=task.json)):
         begun = time.perf_counter()
         moving = Moving(replace(plan, seed=seed), prompt.text, split_phases(prompt.text), scorer, scorer, None)
         stances = moving.make()

@@ -19,6 +19,7 @@ from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.index import Index
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.pictures import SOUNDS, SUFFIXES, Found, find_pictures, hear, read_batches, read_lines
+from clipopt.tasks.progress import progress
 
 SAVE_EVERY = 512
 """Items after which what was done is on the disk; a killed run goes on from there."""
@@ -153,8 +154,6 @@ def _append(
     interrupted: Callable[[], bool],
 ) -> tuple[int, list[int]]:
     """Append what is new; returns how much that was, and the numbers of what is gone or changed."""
-    from tqdm import tqdm
-
     gone, known = [], set()
     for number, item in enumerate(index.items()):
         name = str(item.get("path", item.get("text")))
@@ -163,7 +162,7 @@ def _append(
         else:
             gone.append(number)
     new = [(item, what) for name, (item, what) in wanted.items() if name not in known]
-    bar = tqdm(total=len(new), unit=index.manifest.kind[:-1], disable=task.quiet, file=sys.stderr)
+    bar = progress(len(new), unit=index.manifest.kind[:-1], quiet=task.quiet)
     added = 0
     with bar:
         for start in range(0, len(new), SAVE_EVERY):

@@ -22,6 +22,7 @@ from clipopt.tasks.evaluate_natural import EvaluateNatural
 from clipopt.tasks.evaluations import by_group, folder, in_words, wilson
 from clipopt.tasks.natural_suite import Sought
 from clipopt.tasks.planner import Plan
+from clipopt.tasks.progress import progress
 from clipopt.tasks.sight import resize
 from clipopt.types import Images
 
@@ -112,11 +113,9 @@ def measure(work: Work, out: Path, rows: list[dict[str, Any]]) -> None:
 
 def _draw(work: Work, out: Path, rows: list[dict[str, Any]]) -> None:
     """Make what `rows` still lacks; each batch is written, then added to them."""
-    from tqdm import tqdm
-
     plan, asked = work.plan, work.asked
     total, done = len(asked) * plan.steps, len(rows) * plan.steps
-    with tqdm(total=total, initial=done, unit="picture-step", disable=work.task.json, file=sys.stderr) as bar:
+    with progress(total, initial=done, unit="picture-step", quiet=work.task.json) as bar:
         while len(rows) < len(asked):
             first = len(rows)
             some = asked[first : first + work.task.batch]

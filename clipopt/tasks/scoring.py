@@ -19,6 +19,7 @@ from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
 from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.choices import check_file
 from clipopt.tasks.pictures import SOUNDS, SUFFIXES, Found, find_pictures, hear, read_batches
+from clipopt.tasks.progress import progress
 from clipopt.tasks.score import Score
 from clipopt.tasks.words import check_words
 
@@ -53,10 +54,8 @@ def prepare(task: Score) -> Callable[[], None]:
     check_words([*captions.values(), *chain.from_iterable((references or {}).values())], scorer, None)
 
     def work() -> None:
-        from tqdm import tqdm
-
         images = []
-        bar = tqdm(total=len(pictures), unit="picture", disable=task.quiet, file=sys.stderr)
+        bar = progress(len(pictures), unit="picture", quiet=task.quiet)
         with bar:
             for batch in chain([first], batches):
                 if broken:

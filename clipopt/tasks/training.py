@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clipopt import files
 from clipopt.tasks import trainings
 from clipopt.tasks.checks import resolve_device
+from clipopt.tasks.progress import progress
 from clipopt.tasks.train import Train
 
 if TYPE_CHECKING:
@@ -41,14 +41,12 @@ def prepare(task: Train) -> Callable[[], None]:
 
 
 def _train(task: Train, settings: dict[str, Any], recipe: "Recipe", begin: "Towers | None") -> None:
-    from tqdm import tqdm
-
     from clipopt.embedded.pictures import Pictures, paint
     from clipopt.embedded.training import Trainer
 
     out = trainings.folder(task, settings, "checkpoint.pt")
     pictures = task.pictures or out / "pictures"
-    with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
+    with progress(recipe.pictures, name="painting", unit="picture", quiet=task.json) as bar:
         for done in paint(recipe.world, recipe.pictures, pictures, workers=task.workers):
             bar.update(done - bar.n)
     amp = settings["precision"] == "bfloat16"

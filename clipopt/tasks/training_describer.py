@@ -1,7 +1,6 @@
 """What `clipopt train describer` does: paint, then train the describer."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from clipopt.embedded.describer import Describer, load_describer, save_describer
 from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks import trainings
 from clipopt.tasks.checks import resolve_device
+from clipopt.tasks.progress import progress
 from clipopt.tasks.train_describer import TrainDescriber
 
 if TYPE_CHECKING:
@@ -42,14 +42,12 @@ def prepare(task: TrainDescriber) -> Callable[[], None]:
 def _train(
     task: TrainDescriber, settings: dict[str, Any], recipe: "Recipe", scorer: TowerScorer, begin: Describer | None
 ) -> None:
-    from tqdm import tqdm
-
     from clipopt.embedded.describer_training import DescriberTrainer
     from clipopt.embedded.pictures import Pictures, paint
 
     out = trainings.folder(task, settings, "checkpoint.pt")
     pictures = task.pictures or out / "pictures"
-    with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
+    with progress(recipe.pictures, name="painting", unit="picture", quiet=task.json) as bar:
         for done in paint(recipe.world, recipe.pictures, pictures, workers=task.workers):
             bar.update(done - bar.n)
     painted, amp = Pictures(pictures, recipe.pictures), settings["precision"] == "bfloat16"

@@ -1,7 +1,6 @@
 """What `clipopt train generator` does: paint, train the coder, then the denoiser."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from clipopt import files
 from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks import trainings
 from clipopt.tasks.checks import resolve_device
+from clipopt.tasks.progress import over, progress
 from clipopt.tasks.train_generator import TrainGenerator
 
 if TYPE_CHECKING:
@@ -44,13 +44,11 @@ def _train(
     eye: TowerScorer,
     begin: Any | None,
 ) -> None:
-    from tqdm import tqdm
-
     from clipopt.embedded import generator, generator_training
 
     out = trainings.folder(task, settings, "coder.pt", "denoiser.pt", "latents.pt")
     pictures = task.pictures or out / "pictures"
-    with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
+    with progress(recipe.pictures, name="painting", unit="picture", quiet=task.json) as bar:
         for done in generator_training.paint(recipe, scorer, pictures):
             bar.update(done - bar.n)
     painted, amp = generator_training.Painted(pictures, recipe.pictures), settings["precision"] == "bfloat16"
@@ -67,8 +65,8 @@ def _train(
     kept = out / "latents.pt"
     if not kept.exists():
         found = generator_training.encode(coder, painted, device=task.device, amp=amp)
-        bar = tqdm(found, desc="encoding", total=-(-len(painted) // 100), disable=task.json, file=sys.stderr)
-        latents = torch.cat([each.half() for each in bar])
+        bar = progress(-(-len(painted) // 100), name="encoding", unit="batch", quiet=task.json)
+        latents = torch.cat([each.half() for each in over(found, bar)])
         with files.atomic(kept) as temporary:
             torch.save(latents, temporary)
     latents = torch.load(kept, weights_only=True)

@@ -1,13 +1,13 @@
 """What `clipopt train motion` does: draw, train, measure."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipopt import files
 from clipopt.tasks import trainings
+from clipopt.tasks.progress import progress
 from clipopt.tasks.train_motion import TrainMotion
 
 if TYPE_CHECKING:
@@ -28,13 +28,11 @@ def prepare(task: TrainMotion) -> Callable[[], None]:
 
 
 def _train(task: TrainMotion, settings: dict[str, Any], lesson: "Lesson") -> None:
-    from tqdm import tqdm
-
     from clipopt.embedded import films, watching
 
     out = trainings.folder(task, settings, "checkpoint.pt")
     folder = task.pictures or out / "pictures"
-    with tqdm(desc="drawing", unit="file", disable=task.json, file=sys.stderr) as bar:
+    with progress(None, name="drawing", unit="file", quiet=task.json) as bar:
         for done, total in films.draw(lesson.world, lesson.films, lesson.stills, folder):
             bar.total = total
             bar.update(done - bar.n)

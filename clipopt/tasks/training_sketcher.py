@@ -1,7 +1,6 @@
 """What `clipopt train sketcher` does: paint, then train the sketcher."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from clipopt.diffusion.load import fingerprint
 from clipopt.embedded.sketcher import Sketcher, load_sketcher, save_sketcher
 from clipopt.tasks import trainings
 from clipopt.tasks.checks import resolve_device
+from clipopt.tasks.progress import progress
 from clipopt.tasks.train_sketcher import TrainSketcher
 
 if TYPE_CHECKING:
@@ -40,14 +40,12 @@ def prepare(task: TrainSketcher) -> Callable[[], None]:
 
 
 def _train(task: TrainSketcher, settings: dict[str, Any], recipe: "Recipe", coder: Any, begin: Sketcher | None) -> None:
-    from tqdm import tqdm
-
     from clipopt.embedded.sketcher_training import SketcherTrainer, paint
 
     name, scale = fingerprint(settings["generator"]), float(coder.config.scaling_factor)
     out = trainings.folder(task, settings, "checkpoint.pt")
     pictures = task.pictures or out / "pictures"
-    with tqdm(total=recipe.pictures, desc="painting", unit="picture", disable=task.json, file=sys.stderr) as bar:
+    with progress(recipe.pictures, name="painting", unit="picture", quiet=task.json) as bar:
         for done in paint(recipe, coder, pictures, name=name, device=task.device):
             bar.update(done - bar.n)
     amp = settings["precision"] == "bfloat16"

@@ -16,6 +16,7 @@ from clipopt.record import check_out, peak_memory, versions
 from clipopt.record.folder import new_folder
 from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks.interrupt import graceful_interrupt
+from clipopt.tasks.progress import progress
 from clipopt.tasks.train import Train
 from clipopt.tasks.train_describer import TrainDescriber
 from clipopt.tasks.train_generator import TrainGenerator
@@ -157,18 +158,17 @@ def run(
     Returns the seconds of training, with those before it was resumed. Ctrl-C lets the batch in progress end, saves,
     and says how to go on.
     """
-    from tqdm import tqdm
-
     began = time.perf_counter()
     if checkpoint.exists():
         kept = torch.load(checkpoint, map_location=device, weights_only=True)
         trainer.resume(kept)
         began -= kept.get("seconds", 0.0)
     out = checkpoint.parent
-    bar = tqdm(total=total, initial=trainer.done, desc=name, disable=task.json, file=sys.stderr)
+    bar = progress(total, initial=trainer.done, unit="batch", name=name, quiet=task.json)
     with bar, (out / "train.jsonl").open("a", encoding="utf-8") as log, graceful_interrupt() as pressed:
         for figures in trainer.run():
-            bar.set_postfix({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in figures.items()}, refresh=False)
+            said = {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in figures.items()}
+            bar.set_postfix(**said, refresh=False)
             bar.update()
             log.write(json.dumps({"batch": trainer.done, **figures}) + "\n")
             if trainer.done % task.save_every == 0 or trainer.done == total or pressed():
