@@ -8,6 +8,7 @@ with atomic("mesh.obj") as temporary:                  # any other format
     temporary.write_text(...)
 """
 
+import errno
 import io
 import os
 import secrets
@@ -53,7 +54,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; create it first")
-    temporary = path.with_name(f".{path.stem[:80]}.{secrets.token_hex(4)}.tmp{path.suffix or '.'}")
+    temporary = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}.tmp{path.suffix or '.'}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -65,9 +66,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
+    """Write a UTF-8 text file atomically.
+
+    Bytes of a file name that are no UTF-8 are written as Python and JSON escape them, so JSON reads as it was.
+    """
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def save(path: str | Path, images: Float[Tensor, "*b _ _ _"], *, text: Mapping[str, str] | None = None) -> None:
@@ -169,6 +173,7 @@ def write_video(
 
     Raises:
         ValueError: no frames, or frames of several sizes.
+        OSError: the disk is full, or ffmpeg was stopped by a signal.
         RuntimeError: ffmpeg is missing or failed.
     """
     import imageio_ffmpeg
@@ -193,7 +198,10 @@ def write_video(
         "mp4",
     ]
     with atomic(path) as temporary, tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([*command, str(temporary)], stdin=subprocess.PIPE, stderr=said)
+        # In a session of its own: Ctrl-C and the end of a terminal reach this process, which then decides.
+        process = subprocess.Popen(
+            [*command, f"file:{temporary}"], stdin=subprocess.PIPE, stderr=said, start_new_session=True
+        )
         try:
             with process, cast(IO[bytes], process.stdin) as pipe:
                 data = b""
@@ -205,10 +213,19 @@ def write_video(
                     pipe.write(data)
         except BrokenPipeError:
             pass  # ffmpeg ended before its time; it has said why
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         if process.returncode != 0:
             said.seek(0)
             reason = " ".join(said.read().decode(errors="replace").split()) or f"exit status {process.returncode}"
-            raise RuntimeError(f"ffmpeg could not write {path}: {reason}")
+            failed = f"ffmpeg could not write {path}: {reason}"
+            if os.strerror(errno.ENOSPC) in reason:
+                raise OSError(errno.ENOSPC, failed)
+            if process.returncode < 0 or "received signal" in reason:
+                raise InterruptedError(failed)
+            raise RuntimeError(failed)
 
 
 def write_gif(

@@ -1,6 +1,8 @@
 """The pictures that a command is given: files and folders of them, read in batches."""
 
+import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +11,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clipopt import files
 from clipopt.clips import load_sound
+from clipopt.decode import LOOKED_AT, Alpha, load_image
 from clipopt.scorers.clap import ClapScorer
+from clipopt.tasks.terminal import printable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm")
+SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".jpf", ".jpx", ".webp", ".avif", ".gif",
+    ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
+)  # fmt: skip
 """What counts as a picture in a folder; a file that is named may have any suffix."""
 SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff")
 """What counts as a sound in a folder, for a scorer that hears."""
 BATCH = 8
-"""Pictures in memory at once: a photo of 12 megapixels takes 150 MB."""
+"""Pictures in memory at once, or fewer large ones: a photo of 12 megapixels takes 150 MB."""
+_AT_ONCE = 3 * 2**23
+_KINDS = 6
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,8 @@ class Found:
 def find_pictures(paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES, what: str = "picture") -> list[Found]:
     """The files in `paths`, and all pictures in its folders and their subfolders, sorted; hidden ones are left out.
 
-    With other `suffixes`, the same for `what` these belong to.
+    Folders are not entered through links. What else a folder holds is counted in a line on stderr. With other
+    `suffixes`, the same for `what` these belong to.
 
     Raises:
         ValueError: a path does not exist, or there is no picture.
@@ -47,15 +56,16 @@ def find_pictures(paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES, wha
     found: dict[Path, Found] = {}
     for path in paths:
         if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                name = file.relative_to(path)
-                hidden = any(part.startswith(".") for part in name.parts)
-                if file.suffix.lower() in suffixes and not hidden and file.is_file():
-                    found.setdefault(file, Found(file, name, named=False))
+            skipped = Counter[str]()
+            for file in _in_folder(path, suffixes, skipped):
+                found.setdefault(file, Found(file, file.relative_to(path), named=False))
+            if skipped:
+                sys.stderr.write(f"clipopt: skipped in {printable(path)}: {_counted(skipped)}\n")
         elif path.is_file():
             found.setdefault(path, Found(path, Path(path.name), named=True))
         else:
-            raise ValueError(f"cannot read {path}: expected a {what} or a folder of {what}s, got no such file")
+            got = "a pipe or device" if path.exists() else "no such file"
+            raise ValueError(f"cannot read {path}: expected a {what} or a folder of {what}s, got {got}")
     if not paths:
         raise ValueError(f"say which {what}s: files, or folders of them")
     if not found:
@@ -65,28 +75,75 @@ def find_pictures(paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES, wha
     return list(found.values())
 
 
+def _in_folder(folder: Path, suffixes: Sequence[str], skipped: Counter[str]) -> list[Path]:
+    """The files below `folder` with one of `suffixes`, sorted; counts the others that are not hidden."""
+    kept = []
+    for where, folders, names in os.walk(folder, onerror=lambda _: skipped.update(["unreadable folder"])):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        skipped.update(["link to a folder"] * sum(Path(where, name).is_symlink() for name in folders))
+        for name in names:
+            if name.startswith("."):
+                continue
+            path = Path(where, name)
+            suffix = path.suffix.lower()
+            if suffix not in suffixes:
+                skipped[suffix or "without suffix"] += 1
+            elif path.is_file():
+                kept.append(path)
+            else:
+                skipped["dead link" if path.is_symlink() else "pipe or device"] += 1
+    return sorted(kept)
+
+
+def _counted(skipped: Counter[str]) -> str:
+    """What was skipped, the most frequent first, and how often."""
+    shown = [f"{count} {printable(kind)[:20]}" for kind, count in skipped.most_common(_KINDS)]
+    if len(skipped) > _KINDS:
+        shown.append(f"{skipped.total() - sum(count for _, count in skipped.most_common(_KINDS))} other")
+    return ", ".join(shown)
+
+
 def read_batches(
-    pictures: Sequence[Found], broken: list[Path], size: int = BATCH
+    pictures: Sequence[Found], broken: list[Path], *, alpha: Alpha = "white", most: int = LOOKED_AT, size: int = BATCH
 ) -> Iterator[list[tuple[Found, Float[Tensor, "3 _ _"]]]]:
-    """Read `pictures`, `size` at a time.
+    """Read `pictures`, `size` at a time, or fewer where these are large.
 
     One that cannot be read is reported on stderr, added to `broken` and left out. Only a file that was named itself,
     in the first batch, is an error: take that batch before anything is written.
 
+    Args:
+        pictures: The files.
+        broken: Gets those that cannot be read.
+        alpha: What becomes of transparency.
+        most: Pixels of each picture: one of more is shrunk.
+        size: Pictures of a batch.
+
     Raises:
         ValueError: see above.
     """
-    for start in range(0, len(pictures), size):
-        batch = []
-        for found in pictures[start : start + size]:
-            try:
-                batch.append((found, files.load_image(found.path)[0]))
-            except ValueError as error:
-                if found.named and not start:
-                    raise
-                sys.stderr.write(f"clipopt: left out: {' '.join(str(error).split())}\n")
-                broken.append(found.path)
-        yield batch
+    batch: list[tuple[Found, Float[Tensor, "3 _ _"]]] = []
+    tried = pixels = 0
+    first = True
+    for place, found in enumerate(pictures, 1):
+        try:
+            image = load_image(found.path, alpha=alpha, most=most)[0]
+        except (ValueError, OSError) as error:
+            if found.named and first:
+                raise
+            leave_out(error)
+            broken.append(found.path)
+        else:
+            batch.append((found, image))
+            pixels += image[0].numel()
+        tried += 1
+        if tried == size or pixels > _AT_ONCE or place == len(pictures):
+            yield batch
+            batch, tried, pixels, first = [], 0, 0, False
+
+
+def leave_out(error: Exception) -> None:
+    """Say why something is left out of what is done."""
+    sys.stderr.write(f"clipopt: left out: {printable(error)}\n")
 
 
 def read_lines(path: Path, what: str = "texts") -> list[str]:
@@ -113,8 +170,8 @@ def hear(
     for found in sounds:
         try:
             wave = load_sound(found.path, rate=scorer.sample_rate)
-        except ValueError as error:
-            sys.stderr.write(f"clipopt: left out: {' '.join(str(error).split())}\n")
+        except (ValueError, OSError) as error:
+            leave_out(error)
             broken.append(found.path)
             continue
         with torch.no_grad():
