@@ -1,5 +1,6 @@
 """The common loss: views of a scene, scored against a target."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
@@ -10,7 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from clipopt import losses
 from clipopt.augment import Augment, Draw, concat, rows
-from clipopt.scorers import Perceives, Scorer, Target
+from clipopt.parallel import side_by_side
+from clipopt.scorers import Perceives, Scorer, Target, at_a_time
 from clipopt.types import Images, Render, generator
 
 # Keeps the draws of the views apart from what else a run draws from a seed and a step, its cameras for example.
@@ -84,17 +86,26 @@ class Matching:
         draw = self._draw(items, len(images) // items, step, rng)
         weights = self.target.weights.expand(items, -1).repeat_interleave(per_item, 0)
         wants_gradient = torch.is_grad_enabled() and images.requires_grad
-        gradient = torch.zeros_like(images)
-        distances = []
-        for some, views in _chunks(len(images), per_image, self.chunk):
+
+        def look(chunk: tuple[slice, slice]) -> tuple[Tensor, Tensor | None]:
+            some, views = chunk
             part = images[some].detach().requires_grad_(wants_gradient)
             with torch.no_grad():
                 paired = [self._embed(picture.expand_as(images)[some], rows(draw, views)) for picture in self.paired]
             embeddings, strangeness = self._perceive(part, rows(draw, views))
             distance = self.distance(embeddings, self.target.embeddings, weights[views], *paired) + strangeness
-            distances.append(distance.detach())
-            if wants_gradient:
-                gradient[some] += torch.autograd.grad(distance.sum() / per_item, part)[0]
+            slope = torch.autograd.grad(distance.sum() / per_item, part)[0] if wants_gradient else None
+            return distance.detach(), slope
+
+        at_once = at_a_time(self.scorer, images.device)
+        chunk = min(max(1, self.chunk // at_once), math.ceil(len(images) * per_image / at_once))
+        chunks = list(_chunks(len(images), per_image, chunk))
+        gradient = torch.zeros_like(images)
+        distances = []
+        for (some, _), (distance, slope) in zip(chunks, side_by_side(look, chunks, at_once), strict=True):
+            distances.append(distance)
+            if slope is not None:
+                gradient[some] += slope
         match = torch.cat(distances).view(items, per_item).mean(dim=1)
         handed: Tensor = _HandBack.apply(images, match, gradient)  # type: ignore[no-untyped-call]
         return handed

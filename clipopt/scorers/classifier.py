@@ -166,6 +166,8 @@ class Classifier(nn.Module):
 class NaturalClassifier(Classifier):
     """A `Classifier` of networks that all know the statistics of photographs, see `Photographic`."""
 
+    reentrant: Literal[True] = True
+
     def perceive(self, images: Images) -> tuple[Embeddings, PerItem]:
         """Unit rows, and how far the statistics of the layers are from those of photographs; differentiable."""
         seen = [network.perceive(images) for network in self.networks if isinstance(network, Photographic)]

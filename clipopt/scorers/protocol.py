@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -67,3 +68,15 @@ class KnowsWords(Protocol):
     def unknown_words(self, text: str) -> list[str]:
         """The words of `text` that it never learnt, in order, each once."""
         ...
+
+
+@runtime_checkable
+class Reentrant(Protocol):
+    """A scorer that several threads may use at once, and so small that this is quicker than to split its operations."""
+
+    reentrant: Literal[True]
+
+
+def at_a_time(scorer: Scorer, device: torch.device) -> int:
+    """How many batches `scorer` is best shown at the same time."""
+    return torch.get_num_threads() if isinstance(scorer, Reentrant) and device.type == "cpu" else 1

@@ -228,6 +228,7 @@ class TowerScorer(nn.Module):
     """A frozen pair of towers as a `Scorer`. Made by `load_tower`."""
 
     head: Literal["softmax", "sigmoid"] = "softmax"
+    reentrant: Literal[True] = True
 
     def __init__(self, towers: Towers, name: str, fingerprint: str, metadata: dict[str, str] | None = None) -> None:
         super().__init__()

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from clipopt import augment, losses
 from clipopt.augment import Augment
 from clipopt.objective import Matching
-from clipopt.scorers import Perceives, Scorer, target
+from clipopt.parallel import side_by_side
+from clipopt.scorers import Perceives, Scorer, at_a_time, target
 from clipopt.scorers import text_off as away_from_text
 from clipopt.tasks.kinds import Cutouts
 from clipopt.types import Images, PerItem, generator
@@ -276,9 +277,14 @@ class Sight:
         return torch.where(torch.tensor(alone), percentile(cosines), torch.nan)
 
     def _embed(self, image: Images, draw: augment.Draw, chunk: int) -> Tensor:
-        parts = range(0, HELD_OUT_VIEWS, chunk)
-        some = [augment.rows(draw, slice(start, start + chunk)) for start in parts]
-        return torch.cat([self.scorer.encode_image(self._apply(image, rows)) for rows in some])
+        at_once = at_a_time(self.scorer, image.device)
+        chunk = max(1, min(chunk, HELD_OUT_VIEWS) // at_once)
+        some = [augment.rows(draw, slice(start, start + chunk)) for start in range(0, HELD_OUT_VIEWS, chunk)]
+
+        def look(rows: augment.Draw) -> Tensor:
+            return self.scorer.encode_image(self._apply(image, rows))
+
+        return torch.cat([*side_by_side(look, some, at_once)])
 
 
 def cover(images: Images, size: tuple[int, int]) -> Images:
