@@ -1,8 +1,8 @@
 """Pieces of a computation side by side on the processor.
 
-Torch splits each operation among its threads, which then wait for one another. A small model has some thousand operations a
-second, and beside other work each wait can last as long as the system lets the others run. Pieces that run side by side
-wait once, so they are as quick on an idle machine, and on a busy one never much slower than one thread.
+Torch splits each operation among its threads, which then wait for one another. A small model has some thousand
+operations a second, and beside other work each wait can last as long as the system lets the others run. Pieces that
+run side by side wait once: as quick on an idle machine, and on a busy one never much slower than one thread.
 """
 
 import os

@@ -9,5 +9,6 @@ from clipopt.scorers.protocol import Abstains, KnowsWords, Perceives, Reentrant,
 from clipopt.scorers.target import Target, target, text_off
 
 __all__ = [
-    "Abstains", "KnowsWords", "Perceives", "Reentrant", "Scorer", "Target", "at_a_time", "load_scorer", "target", "text_off",
+    "Abstains", "KnowsWords", "Perceives", "Reentrant", "Scorer", "Target", "at_a_time", "load_scorer", "target",
+    "text_off",
 ]  # fmt: skip
