@@ -1,5 +1,6 @@
 """CLAP and X-CLIP beside the processors and models of transformers, and the files that they hear and see."""
 
+import os
 import wave as wav
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from clips_models import extractor, save_clap, save_xclip
 from torch.nn import functional as F
 
-from clipopt import files
+from clipopt import clips, files
 from clipopt.clips import load_film, load_sound, save_sound
 from clipopt.scorers import load_scorer
 from clipopt.scorers.clap import is_clap, load_clap
@@ -149,3 +150,30 @@ def test_films_are_read_evenly(tmp_path):
     torch.testing.assert_close(frames.mean((1, 2, 3)), shades[[1, 4, 7, 10]], atol=0.03, rtol=0)
     with pytest.raises(ValueError, match="expected a film"):
         load_film(tmp_path / "gone.mp4", count=4)
+    assert load_film(tmp_path / "a.mp4", count=30).shape == (30, 3, 32, 48)
+
+
+def test_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x:y").mkdir()
+    for name in ("a:b", "http:c", "-d", "100%d", "x:y/e", "new\nline"):
+        files.write_video(f"{name}.mp4", [torch.ones(3, 16, 16)] * 4, fps=4, hold=0)
+        assert load_film(f"{name}.mp4", count=2).shape == (2, 3, 16, 16)
+        save_sound(f"{name}.wav", sound(), rate=8000)
+        assert len(load_sound(f"{name}.wav", rate=8000)) == 5000
+
+
+def test_playlists_pipes_and_what_is_too_long_are_refused(tmp_path, monkeypatch):
+    save_sound(tmp_path / "a.wav", sound(), rate=8000)
+    (tmp_path / "list.mp3").write_text("ffconcat version 1.0\nfile a.wav\n")
+    (tmp_path / "stream.mp3").write_text("#EXTM3U\n#EXTINF:1,\na.wav\n#EXT-X-ENDLIST\n")
+    (tmp_path / "picture.wav").write_bytes(b"P5\n2 2\n255\nabcd")
+    os.mkfifo(tmp_path / "pipe.wav")
+    for name in ("list.mp3", "stream.mp3", "picture.wav", "pipe.wav"):
+        with pytest.raises(ValueError, match=f"cannot read .*{name}: expected a sound"):
+            load_sound(tmp_path / name, rate=8000)
+        with pytest.raises(ValueError, match="expected a film"):
+            load_film(tmp_path / name, count=2)
+    monkeypatch.setattr(clips, "_MOST", 10_000)
+    with pytest.raises(ValueError, match="shorten it"):
+        load_sound(tmp_path / "a.wav", rate=8000)
