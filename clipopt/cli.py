@@ -20,7 +20,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+from clipopt.folders import BusyError
+from clipopt.tasks.interrupt import exit_status, stoppable
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 HELP = """\
 usage: clipopt COMMAND [-h] ...
@@ -44,7 +47,8 @@ commands:
   eval     measure a task on its fixed suite of prompts
 
 `clipopt COMMAND --help` teaches a command, `clipopt --version` names the version.
-Exit status: 0 done, 2 bad input (nothing was written), 130 interrupted (saved, resumable), 1 anything else.
+Exit status: 0 done, 2 bad input (nothing was written), 1 anything else; interrupted, saved and resumable: 130 by
+Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 TASKS = {
@@ -106,11 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
     try:
-        with _warnings_in_a_line():
+        with stoppable(), _warnings_in_a_line():
             status = _run(sys.argv[1:] if arguments is None else arguments)
             sys.stdout.flush()
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return exit_status()
     except BrokenPipeError as error:  # who reads, as `head` does, has enough
         unread = _unread(sys.stdout)
         _detach(sys.stdout)
@@ -138,11 +142,16 @@ def _run(arguments: Sequence[str]) -> int:
         work()
     except BrokenPipeError:
         raise
+    except KeyboardInterrupt:
+        if not at_work:
+            sys.stderr.write("clipopt: interrupted before anything was written\n")
+        raise
     except Exception as error:
         if _interrupted(error):
             raise KeyboardInterrupt from None
         bad_input = not at_work and isinstance(error, ValueError | OSError | RecursionError)
-        return _fail(error, BAD_INPUT if bad_input else FAILED)
+        # That another process writes into a folder may show only when the work begins.
+        return _fail(error, BAD_INPUT if bad_input or isinstance(error, BusyError) else FAILED)
     return DONE
 
 

@@ -44,10 +44,11 @@ def optimize(
         A `Step` after each update.
 
     Raises:
-        FloatingPointError: If a term or a gradient is not finite. The parameters are left as they were before
-            the step.
-        ValueError: If `start` does not lie in 0..steps, or if the terms are no scalars or vectors that depend on
-            a parameter.
+        FloatingPointError: If a term, a gradient or what the step makes of a parameter is not finite. The parameters
+            are left as they were before the step.
+        TypeError: If what `loss` returns is no mapping of names to tensors.
+        ValueError: If `start` does not lie in 0..steps, if the terms are no scalars or vectors that depend on a
+            parameter, or if no gradient reaches the optimizer's parameters.
 
     Example:
         >>> x = torch.nn.Parameter(torch.tensor([3.0]))
@@ -58,13 +59,16 @@ def optimize(
         1 1.125
         2 0.28125
     """
+    if not isinstance(optimizer, torch.optim.Optimizer) or not callable(loss):
+        raise TypeError(
+            f"expected a loss that can be called and a torch optimizer, got a {type(loss).__name__} and a "
+            f"{type(optimizer).__name__}"
+        )
     if not 0 <= start <= steps:
         raise ValueError(f"start must lie in 0..{steps} (steps), got {start}")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index in range(start, steps):
-        # Only a line search moves the parameters before its last evaluation.
-        searching = isinstance(optimizer, torch.optim.LBFGS)
-        before = [parameter.detach().clone() for parameter in parameters] if searching else []
+        before = [parameter.detach().clone() for parameter in parameters]
         evaluations: list[tuple[Tensor, Mapping[str, Tensor]]] = []
 
         def evaluate(index: int = index, evaluations: list[tuple[Tensor, Mapping[str, Tensor]]] = evaluations) -> float:
@@ -80,18 +84,25 @@ def optimize(
 
         try:
             optimizer.step(evaluate)
+            _check_parameters(parameters, index)
         except FloatingPointError:
             with torch.no_grad():
-                for parameter, value in zip(parameters, before, strict=False):
+                for parameter, value in zip(parameters, before, strict=True):
                     parameter.copy_(value)
             raise
         yield Step(index, *evaluations[0])
 
 
 def _total(terms: Mapping[str, Tensor], index: int) -> Tensor:
+    if not isinstance(terms, Mapping):
+        raise TypeError(
+            f"the loss must return terms by name, got a {type(terms).__name__}: return {{'loss': it}} in place of it"
+        )
     if not terms:
         raise ValueError("the loss returned no terms; expected at least one, such as {'match': distances}")
     for name, term in terms.items():
+        if not isinstance(term, Tensor):
+            raise TypeError(f"term {name!r} must be a tensor that depends on a parameter, got a {type(term).__name__}")
         if term.ndim > 1:
             raise ValueError(f"term {name!r} must be a scalar or have shape (items,), got {tuple(term.shape)}")
         if not torch.isfinite(term).all():
@@ -105,13 +116,29 @@ def _total(terms: Mapping[str, Tensor], index: int) -> Tensor:
 
 
 def _check_gradients(parameters: list[Tensor], index: int) -> None:
+    if all(parameter.grad is None for parameter in parameters):
+        raise ValueError(
+            f"no gradient reaches the optimizer's {len(parameters)} tensors: the loss depends on others; give the "
+            "optimizer the parameters() of what the loss calls"
+        )
     # The sums first: they take one pass and one answer from the device, and hide nothing that is not finite.
     sums = [parameter.grad.sum() for parameter in parameters if parameter.grad is not None]
-    if not sums or bool(torch.isfinite(torch.stack(sums).sum())):
+    if bool(torch.isfinite(torch.stack(sums).sum())):
         return
     for number, parameter in enumerate(parameters):
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             raise FloatingPointError(
                 f"step {index}: the gradient of parameter {number}, shape {tuple(parameter.shape)}, is not finite "
                 "although every term is; a root or a norm at 0 is the usual cause"
+            )
+
+
+def _check_parameters(parameters: list[Tensor], index: int) -> None:
+    if bool(torch.isfinite(torch.stack([parameter.detach().sum().float() for parameter in parameters]).sum())):
+        return
+    for number, parameter in enumerate(parameters):
+        if not torch.isfinite(parameter).all():
+            raise FloatingPointError(
+                f"step {index}: it makes parameter {number}, shape {tuple(parameter.shape)}, not finite; "
+                "lower the learning rate"
             )

@@ -76,7 +76,7 @@ def test_a_run_leaves_all_that_is_promised(whole):
     items = {f"{name}-{i:02d}.png" for name in ("result", "last") for i in range(2)}
     assert {path.name for path in whole.iterdir()} == items | {
         "config.json", "steps.jsonl", "checkpoint.pt", "previews", "result.png", "best.png", "last.png",
-        "progress.mp4", "progress.gif", "summary.json", "report.html",
+        "progress.mp4", "progress.gif", "summary.json", "report.html", ".lock",
     }  # fmt: skip
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["status"] == "done"
@@ -112,8 +112,8 @@ def test_one_item_needs_no_sheet(tmp_path):
 def test_a_stopped_run_continues_bit_for_bit(whole, tmp_path):
     loop(tmp_path / "run", stop=7, finish=False)
     assert len(record.read_steps(tmp_path / "run")) == 7
-    resumed = record.Run.resume(tmp_path / "run", "image")
-    assert resumed.step == 6, "the last checkpoint"
+    with record.Run.resume(tmp_path / "run", "image") as resumed:
+        assert resumed.step == 6, "the last checkpoint"
     assert len(record.read_steps(tmp_path / "run")) == 7, "resume wrote before there was anything to write"
     loop(tmp_path / "run")
     assert without_time(tmp_path / "run") == without_time(whole)
@@ -159,7 +159,7 @@ def check():
         return "nothing"
     held = {path.name for path in folder.iterdir() if not path.match(files.TEMPORARY)}
     for path in folder.rglob("*"):
-        if path.match(files.TEMPORARY) or path.is_dir():
+        if path.match(files.TEMPORARY) or path.is_dir() or path.name == ".lock":
             continue
         if path.suffix == ".json":
             json.loads(path.read_text())
@@ -367,9 +367,13 @@ def test_a_folder_under_a_file_is_refused(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs the permissions of POSIX")
 def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     if os.geteuid() == 0:  # root may write everywhere, so say for it that it may not
-        monkeypatch.setattr(os, "access", lambda *_: False)
+
+        def refuse(*_args, **_options):
+            raise PermissionError("Permission denied")
+
+        monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     tmp_path.chmod(0o500)
-    with pytest.raises(ValueError, match="no permission"):
+    with pytest.raises(ValueError, match=r"cannot write .*Permission denied"):
         record.Run.create(tmp_path / "run", "image", "a", {}, command=["clipopt"])
     tmp_path.chmod(0o700)
 
@@ -383,17 +387,22 @@ def test_overwrite_replaces_a_run_and_keeps_the_users_files(whole, tmp_path):
     (folder / "best-things").mkdir()
     run = record.Run.create(folder, "image", "a", {"steps": 1}, command=["clipopt"], overwrite=True)
     left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert left == {*mine, "config.json", "steps.jsonl"}
+    assert left == {*mine, "config.json", "steps.jsonl", ".lock"}
     assert run.step == 0
+    run.close()
     assert record.Run.resume(folder, "image").config == {"steps": 1}
 
 
-def test_overwrite_deletes_nothing_in_a_folder_that_was_no_run(tmp_path):
+def test_overwrite_replaces_nothing_but_a_run(tmp_path):
     for name in ("last-01.png", "report.html", "checkpoint.pt"):
         (tmp_path / name).write_text("mine")
-    (tmp_path / "config.json").write_text('{"mine": 1}')
-    record.Run.create(tmp_path, "image", "a", {}, command=["clipopt"], overwrite=True)
-    assert (tmp_path / "last-01.png").read_text() == "mine"
+    for mine in ('{"mine": 1}', "[1]", "no JSON", '{"task": "train", "which": "judge", "recipe": "1"}'):
+        (tmp_path / "config.json").write_text(mine)
+        with pytest.raises(ValueError, match=r"holds no run of clipopt .*--overwrite replaces nothing else"):
+            record.Run.create(tmp_path, "image", "a", {}, command=["clipopt"], overwrite=True)
+        assert (tmp_path / "config.json").read_text() == mine
+    assert names(tmp_path) == ["checkpoint.pt", "config.json", "last-01.png", "report.html"]
+    record.check_out(tmp_path, overwrite=True, kind="training")
 
 
 def test_settings_that_json_cannot_hold_are_refused_before_anything_is_written(tmp_path):

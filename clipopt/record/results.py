@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ def write_pictures(
 
     The prompt and the settings stand in each PNG as text.
     """
-    settings = json.dumps(config, ensure_ascii=False)
+    settings, labels = json.dumps(config), [_text(label) for label in labels]
     several = len(best) > 1
     kinds = {"result": best} if last is None else {"result": best, "best": best, "last": last}
     for name, images in kinds.items():
@@ -58,9 +57,21 @@ def write_pictures(
             files.save(folder / f"{name}-{i:02d}.png", images[i], text=text | {"prompt": labels[i]})
 
 
+def _text(text: str) -> str:
+    """What UTF-8 can hold of a text: names of files may have bytes that are none."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def write_film(folder: Path, film: Film) -> None:
-    """Write the film as .mp4 and .gif; without ffmpeg the GIF alone, and a warning."""
+    """Write the film as .mp4 and .gif; without ffmpeg the GIF alone, and a warning.
+
+    Raises:
+        OSError: the disk is full, or ffmpeg was stopped from outside.
+    """
     paths = list(film.frames.values())
+    if not paths:
+        warnings.warn(f"there is no frame of a film: {film.name}.mp4 and .gif are not written", stacklevel=3)
+        return
     fps = min(30.0, max(2.0, len(paths) / 5)) if film.fps is None else film.fps
     video, gif = (folder / f"{film.name}.{suffix}" for suffix in ("mp4", "gif"))
     try:
@@ -79,7 +90,7 @@ def write_page(
     last: Images | None,
     *,
     config: Mapping[str, Any],
-    command: Sequence[str],
+    commands: Mapping[str, str],
     film: Film,
     log: Log,
     solids: Sequence[Mesh] = (),
@@ -93,7 +104,7 @@ def write_page(
         best: the items at their best step.
         last: the items after the last step.
         config: the settings.
-        command: the command line that started the run.
+        commands: what to type to repeat the run, and to go on with it.
         film: as it was written.
         log: the lines of steps.jsonl.
         solids: the items as meshes, which the page then lets turn under the mouse.
@@ -124,12 +135,9 @@ def write_page(
             "Models": {f"{name} (fingerprint)": value for name, value in summary["fingerprints"].items()},
             "Versions": summary["versions"],
         },
-        commands={
-            "Repeat this run": shlex.join(command),
-            "Resume this run": f"clipopt {summary['task']} --resume {shlex.quote(str(folder))}",
-        },
+        commands=commands,
     )
-    files.write_text(folder / "report.html", render(page))
+    files.write_text(folder / "report.html", _text(render(page)))
 
 
 def _rows(facts: Mapping[str, Any]) -> dict[str, Any]:

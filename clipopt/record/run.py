@@ -1,34 +1,44 @@
 """A run: its life from the first file to the last."""
 
-import hashlib
 import json
 import math
 import os
 import shlex
 import time
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from clipopt import files
+from clipopt import files, folders
 from clipopt.geometry.mesh import Mesh
 from clipopt.record import results
-from clipopt.record.folder import check_out, clear, new_folder, numbered, remove_temporary, slug
+from clipopt.record.checkpoint import FORMAT, digest, dumped, load_checkpoint, load_record
+from clipopt.record.folder import (
+    check_out,
+    check_writable,
+    clear,
+    is_a,
+    new_folder,
+    numbered,
+    refuse_links,
+    remove_temporary,
+    slug,
+    sound,
+)  # fmt: skip
 from clipopt.record.machine import peak_memory, versions
 from clipopt.record.results import Film
 from clipopt.record.steps import Numbers, numbers, read_steps
 from clipopt.types import Images
 
-FORMAT = 1
-"""Of the folder: a run of another format cannot be resumed."""
-
 
 class Run:
     """A run's folder. Make one with `Run.create` or `Run.resume`.
+
+    While there is a run, no other process writes its folder; `close`, or the end of a `with` block, lets go of it.
 
     Attributes:
         folder: where everything lands.
@@ -36,18 +46,27 @@ class Run:
         config: the settings, as config.json holds them.
         fingerprints: which models took part, name to fingerprint.
         step: the number of steps done.
+        total: how many steps there shall be in all where the run was made longer, else None.
         state: what was last given to `save` when resuming from a checkpoint, else None.
     """
 
-    def __init__(self, folder: Path, written: str, checkpoint: Mapping[str, Any] | None, *, whole: bool) -> None:
-        record = json.loads(written)
+    def __init__(
+        self,
+        folder: Path,
+        record: Mapping[str, Any],
+        checkpoint: Mapping[str, Any] | None,
+        *,
+        whole: bool,
+        lock: ExitStack | None = None,
+    ) -> None:
         self.folder = folder
         self.task: str = record["task"]
         self.config: dict[str, Any] = record["config"]
         self.fingerprints: dict[str, str] = record["fingerprints"]
         self.command: list[str] = record["command"]
         self.versions: dict[str, str] = record["versions"]
-        self._digest = _digest(written)
+        self.extended: list[list[int]] = record.get("extended", [])
+        self._record, self._lock, self._digest = dict(record), lock or ExitStack(), digest(record)
         checkpoint = checkpoint or {"step": 0, "seconds": 0.0, "peak_memory": 0, "frames": [], "state": None}
         self.step: int = checkpoint["step"]
         self.state: dict[str, Any] | None = checkpoint["state"]
@@ -79,62 +98,65 @@ class Run:
             config: every setting that is needed to repeat the run, of what JSON can hold (and paths).
             command: the command line that started it, program first.
             fingerprints: which models take part.
-            overwrite: let `out` hold files; those of an earlier run are deleted, all others stay.
+            overwrite: let `out` hold a run; its files are deleted, all others stay.
 
         Raises:
             ValueError: `out` holds files and `overwrite` is off, or it cannot be written; nothing was written.
+            BusyError: another process writes the run in it.
             OSError: writing failed all the same.
         """
         record = {
             "clipopt": FORMAT, "task": task, "config": config, "fingerprints": fingerprints or {},
             "command": list(command), "created": time.strftime("%Y-%m-%d %H:%M:%S %z"), "versions": versions(),
         }  # fmt: skip
-        written = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+        written = dumped(record)
         check_out(out, overwrite=overwrite)
         folder = new_folder(Path("outputs") / task, slug(name)) if out is None else out
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "config.json"
-        if overwrite and path.is_file() and _is_run(path.read_text(encoding="utf-8", errors="replace")):
+        lock = ExitStack()
+        lock.enter_context(folders.writing(folder))
+        check = out is not None and not overwrite
+        if check and is_a("run", folder):  # of another process, which began at the same time
+            lock.close()
+            raise folders.BusyError(f"another process began a run in {folder}: give another folder with --out")
+        if overwrite and is_a("run", folder):
             clear(folder)
-        files.write_text(path, written)  # first: killed after it, this is a run that can be resumed
+        files.write_text(folder / "config.json", written)  # first: killed after it, this is a run that can be resumed
         files.write_text(folder / "steps.jsonl", "")
-        return cls(folder, written, None, whole=True)
+        return cls(folder, json.loads(written), None, whole=True, lock=lock)
 
     @classmethod
-    def resume(cls, folder: Path, task: str) -> "Run":
+    def resume(cls, folder: Path, task: str, *, steps: int | None = None, dry: bool = False) -> "Run":
         """Take up a run at its checkpoint; what came after the checkpoint is dropped and will be done again.
 
-        A run that was killed before its first checkpoint starts anew in its folder. Nothing is written before
-        the first `log`, `preview` or `save`.
+        A run that was killed before its first checkpoint starts anew in its folder. Nothing but the lock is written
+        before the first `log`, `preview` or `save`.
+
+        Args:
+            folder: the run's.
+            task: the command that goes on.
+            steps: make the run longer: so many steps in all. None leaves it as long as it is.
+            dry: only look: nothing can be written, and another process may be writing.
 
         Raises:
             ValueError: no run of this task there, its checkpoint is damaged, or config.json is another than the
                 one that the checkpoint belongs to.
+            BusyError: another process writes it.
         """
-        path = folder / "config.json"
-        if not path.is_file():
-            got = "a folder without config.json" if folder.is_dir() else "no folder"
-            raise ValueError(f"no run to resume in {folder}: expected the folder that a run named last, got {got}")
+        load_record(folder, task)  # a folder that is no run gets no lock
+        lock = ExitStack()
+        if not dry:
+            check_writable(folder)
+            lock.enter_context(folders.writing(folder))
         try:
-            written = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"cannot read {path}: {error}") from error
-        if not _is_run(written):
-            raise ValueError(f"no run to resume in {folder}: its config.json is damaged, or no clipopt run wrote it")
-        record = json.loads(written)
-        if record["clipopt"] != FORMAT:
-            raise ValueError(
-                f"cannot resume {folder}: expected a run of format {FORMAT}, got {record['clipopt']!r}; "
-                "use the clipopt version that started it"
-            )
-        if record["task"] != task:
-            raise ValueError(
-                f"cannot resume {folder}: expected a run of `clipopt {task}`, got one of `clipopt {record['task']}`; "
-                f"use `clipopt {record['task']} --resume {shlex.quote(str(folder))}`"
-            )
-        if not os.access(folder, os.W_OK):
-            raise ValueError(f"cannot resume {folder}: the folder cannot be written; copy it to one that can")
-        run = cls(folder, written, _load(folder / "checkpoint.pt", _digest(written)), whole=False)
+            refuse_links(folder)
+            record = load_record(folder, task)
+            run = cls(folder, record, load_checkpoint(folder, digest(record)), whole=False, lock=lock)
+            if steps is not None:
+                run._extend(steps)
+        except BaseException:
+            lock.close()
+            raise
         if run.state is not None and (now := versions()) != run.versions:
             was = ", ".join(f"{k} {v}" for k, v in run.versions.items() if now.get(k) != v)
             here = ", ".join(f"{k} {v}" for k, v in now.items() if run.versions.get(k) != v)
@@ -142,6 +164,37 @@ class Run:
                 f"this run began with {was}, now {here}: it may not continue bit for bit", UserWarning, stacklevel=2
             )
         return run
+
+    def _extend(self, steps: int) -> None:
+        has = self.total or self.config.get("steps")
+        if not isinstance(has, int) or steps < has:
+            raise ValueError(
+                f"--steps {steps} is less than the {has} that {self.folder} has: say how many it shall have in all, "
+                "or leave --steps out"
+            )
+        if steps == has:
+            return
+        if self.step < has:
+            raise ValueError(
+                f"{self.folder} has done {self.step} of its {has} steps: resume it without --steps first, then make it "
+                "longer"
+            )
+        self.extended = [*self.extended, [self.step, steps]]
+
+    @property
+    def total(self) -> int | None:
+        """How many steps there shall be in all, where the run was made longer."""
+        return self.extended[-1][1] if self.extended else None
+
+    def close(self) -> None:
+        """Let others write the folder."""
+        self._lock.close()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def require(
         self, *, config: Mapping[str, Any] | None = None, fingerprints: Mapping[str, str] | None = None
@@ -152,7 +205,7 @@ class Run:
             ValueError: one is another; the message names it, the run's value and the one given.
         """
         for kind, given, own in (("setting", config, self.config), ("model", fingerprints, self.fingerprints)):
-            for key, value in json.loads(json.dumps(dict(given or {}), default=_plain)).items():
+            for key, value in json.loads(dumped(dict(given or {}))).items():
                 if key not in own or own[key] != value:
                     raise ValueError(
                         f"cannot continue {self.folder} with another {kind} {key}: expected {own.get(key)!r}, as the "
@@ -186,7 +239,7 @@ class Run:
         """Keep the items, as they are after `step` steps, as one frame of the film (at most 768 px)."""
         self._repair()
         columns = math.ceil(len(images) ** 0.5)
-        cell = min(max(images.shape[-2:]), 768 // columns)
+        cell = max(1, min(max(images.shape[-2:]), 768 // columns))
         frame = files.jpeg(files.sheet(images, columns=columns, cell=cell))
         (self.folder / "previews").mkdir(exist_ok=True)
         with files.atomic(self._frame(self.step)) as temporary:
@@ -203,8 +256,10 @@ class Run:
 
     def frames(self) -> dict[int, Path]:
         """What `frame` has kept of the steps done, by number."""
-        every = {step: self.folder / "frames" / f"{step:06d}.png" for step in range(self.step)}
-        return {step: path for step, path in every.items() if path.is_file()}
+        return sound(self._numbered())
+
+    def _numbered(self) -> dict[int, Path]:
+        return {step: self.folder / "frames" / f"{step:06d}.png" for step in range(self.step)}
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write the checkpoint: `state` is what the task needs to go on, as after `step` steps.
@@ -268,10 +323,13 @@ class Run:
                 f"expected one number per item ({len(labels)}) in each score, not so in {', '.join(wrong)}"
             )
         self._repair()
+        (self.folder / "summary.json").unlink(missing_ok=True)  # of a run that went on, it is no longer true
         if film is None:
             if last is not None and self._frames[-1:] != [self.step]:
                 self.preview(last)
-            film = Film({step: path for step in self._frames if (path := self._frame(step)).is_file()})
+            film = Film(sound({step: self._frame(step) for step in self._frames}))
+        results.write_pictures(self.folder, best, last, labels, self.config)
+        results.write_film(self.folder, film)
         summary = {
             "status": status,
             "reason": reason,
@@ -281,20 +339,28 @@ class Run:
             "scores": table,
             **(facts or {}),
             "steps": self.step,
+            **({"extended": self.extended} if self.extended else {}),
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self._peak_memory(),
             "fingerprints": self.fingerprints,
             "versions": versions(),
         }
-        results.write_pictures(self.folder, best, last, labels, self.config)
-        results.write_film(self.folder, film)
         results.write_page(
             self.folder, summary, best, last,
-            config=self.config, command=self.command, film=film, log=read_steps(self.folder), solids=solids,
+            config=self.config, commands=self._commands(), film=film, log=read_steps(self.folder), solids=solids,
             facts=facts or {},
         )  # fmt: skip
-        files.write_text(self.folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        summary["peak_memory_bytes"] = self._peak_memory()
+        files.write_text(self.folder / "summary.json", dumped(summary))
         return summary
+
+    def _commands(self) -> dict[str, str]:
+        """What to type to have the run again, and to go on with it."""
+        again = shlex.join(self.command)
+        for _, steps in self.extended:
+            again = f'clipopt {self.task} --resume "$({again})" --steps {steps}'
+        go_on = f"clipopt {self.task} --resume {shlex.quote(str(self.folder.absolute()))}"
+        return {"Repeat this run": again, "Resume this run": go_on}
 
     def _peak_memory(self) -> int | None:
         here = peak_memory()
@@ -304,50 +370,17 @@ class Run:
         return self.folder / "previews" / f"{step:06d}.jpg"
 
     def _repair(self) -> None:
-        """Before the first write of a resumed run: drop the steps and frames after the checkpoint, and leftovers."""
+        """Before the first write of a resumed run: drop what came after the checkpoint, and leftovers."""
         if self._whole:
             return
+        if self.extended != self._record.get("extended", []):
+            self._record["extended"] = self.extended
+            files.write_text(self.folder / "config.json", dumped(self._record))
         kept = [line for line in read_steps(self.folder) if line["step"] < self.step]
         files.write_text(self.folder / "steps.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
-        kept_frames = {self._frame(step) for step in self._frames} | set(self.frames().values())
+        kept_pictures = {self._frame(step) for step in self._frames} | set(self._numbered().values())
         for path, _ in numbered(self.folder):
-            if path not in kept_frames:
+            if path not in kept_pictures:
                 path.unlink()
         remove_temporary(self.folder)
         self._whole = True
-
-
-def _is_run(written: str) -> bool:
-    try:
-        record = json.loads(written)
-    except json.JSONDecodeError:
-        return False
-    return isinstance(record, dict) and {"clipopt", "task", "config", "fingerprints", "command"} <= record.keys()
-
-
-def _load(path: Path, digest: str) -> dict[str, Any] | None:
-    """Read a checkpoint, None where there is none."""
-    if not path.is_file():
-        return None
-    again = f"delete {path} to start this run again from step 0"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if (damaged := archive.testzip()) is not None:
-                raise zipfile.BadZipFile(f"{damaged} has another checksum")
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"the checkpoint {path} is cut short or damaged ({reason}); {again}") from error
-    if checkpoint.get("run") != digest:
-        raise ValueError(f"{path.with_name('config.json')} was changed after {path.name}: restore it, or {again}")
-    return checkpoint
-
-
-def _digest(written: str) -> str:
-    return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"expected settings that JSON can hold, got {value!r}")

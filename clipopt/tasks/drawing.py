@@ -25,7 +25,7 @@ from clipopt.tasks.kinds import VECTORS, Cutouts
 from clipopt.tasks.parameters import cover, make, over_ground, parse_palette
 from clipopt.tasks.penalties import Penalties
 from clipopt.tasks.planner import Plan, halving
-from clipopt.tasks.recorded import carry_out, ended, status_of
+from clipopt.tasks.recorded import carry_out, reason, status_of
 from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Mask, Part, box, resize, seam, views
 from clipopt.tasks.words import unknown_words
 from clipopt.types import Images, PerItem, generator
@@ -58,6 +58,8 @@ BESIDE = 0.25
 """Weight of a scorer of a small vocabulary where a natural one changes a given picture: it knows flat drawings only."""
 PALER = 0.85
 """Contrast of a sketch that a natural scorer goes on from: what is at its limit learns slowly."""
+VARIED = 0.1
+"""Standard deviation of the noise on such a sketch, of natural spectrum: another background for each seed."""
 
 
 class _Sights(NamedTuple):
@@ -101,20 +103,20 @@ class Drawing:
         # A tile is made with a margin, which is then blended into its other side.
         canvas = (size[0] + size[0] // MARGIN, size[1] + size[1] // MARGIN) if edit.tile else size
         given = None if edit.init is None else resize(edit.init, size)
-        init = None if given is None else extend(given, canvas)
+        init, varied = None if given is None else extend(given, canvas), 0.0
         if stage:
             with torch.no_grad():
                 init = enlarge(self.image(), canvas, init)
-        elif init is None:
-            init = self._rough
+        elif init is None and self._rough is not None:
+            init, varied = self._rough, VARIED if self._natural else 0.0
         rng = [
             generator(item.seed, *([START, n] if n else [])) for item, n in zip(self.items, self._starts, strict=True)
         ]
         self.stage = stage
         colours = parse_palette(plan.palette)
-        self.image: nn.Module = make(plan.param, canvas, rng=rng, init=init, colours=colours, natural=self._natural).to(
-            self.device
-        )
+        self.image: nn.Module = make(
+            plan.param, canvas, rng=rng, init=init, colours=colours, natural=self._natural, varied=varied
+        ).to(self.device)
         self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr, fused=True)
         self._given = None if given is None else given.to(self.device)
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
@@ -312,17 +314,16 @@ class Drawing:
         scores |= self._percentiles(best.images)
         if self.edit.tile:
             scores["seam"] = seam(best.images)
-        run.preview(self.frame())
-        summary = run.finish(
+        run.preview(self._framed(last))
+        return run.finish(
             best=best.result(self.image, self.plan.render, run.folder, transparent=self.plan.transparent),
             last=last,
             labels=[item.label for item in self.items],
             scores=scores,
             status=status_of(run, self.plan.steps, failure),
-            reason=str(failure or ""),
+            reason=reason(failure) if failure else "",
             facts=self._readings(self.best.images),
         )
-        return ended(summary, failure, run)
 
     def _readings(self, images: Images) -> dict[str, Any]:
         """What scorers took the prompts for, where that is something else, and what classifiers see in the pictures."""
@@ -350,7 +351,10 @@ class Drawing:
 
     def frame(self) -> Images:
         """The pictures for the film, whose frames all have one size."""
-        images, plan = self.pictures(), self.plan
+        return self._framed(self.pictures())
+
+    def _framed(self, images: Images) -> Images:
+        plan = self.plan
         if plan.stages == 1:
             return images
         zoom = min(1, FRAME_SIDE / max(plan.height, plan.width))

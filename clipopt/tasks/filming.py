@@ -1,10 +1,10 @@
 """The loop behind `clipopt story`: move the picture, draw on, keep the frame."""
 
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from clipopt.record import Film, Run
 from clipopt.scorers import Scorer, Target, target
 from clipopt.tasks.drawing import views
 from clipopt.tasks.interrupt import graceful_interrupt
-from clipopt.tasks.recorded import CHECKPOINT_SECONDS
+from clipopt.tasks.progress import progress
+from clipopt.tasks.recorded import CHECKPOINT_SECONDS, conclude, finite, reason, status_of
 from clipopt.tasks.shooting import Shooting
 from clipopt.tasks.timeline import Timeline
 from clipopt.types import Images, PerItem, generator
@@ -119,18 +120,14 @@ class Filming:
             KeyboardInterrupt: Ctrl-C, after the frame in progress was finished and everything was saved.
             FloatingPointError: as `frames`; the film so far is in the folder.
         """
-        from tqdm import tqdm
-
-        failure = None
+        failure: Exception | None = None
         look_every = max(1, self.count // LOOKS)
-        with graceful_interrupt() as interrupted:
-            bar = tqdm(total=self.count, initial=run.step, unit="frame", disable=quiet, file=sys.stderr)
+        with run, graceful_interrupt() as interrupted:
+            bar = progress(self.count, initial=run.step, unit="frame", quiet=quiet)
             saved = time.monotonic()
             try:
                 for frame, step in self.frames(run.step):
-                    picture = self.picture()
-                    if not torch.isfinite(picture).all():
-                        raise FloatingPointError(f"frame {frame} is not finite: lower the learning rate")
+                    picture = finite(self.picture(), frame)
                     run.frame(picture)
                     scores = self._look(picture) if frame % look_every == 0 else {}
                     run.log(frame, step.loss, step.terms, **scores)
@@ -141,13 +138,11 @@ class Filming:
                     if time.monotonic() - saved > CHECKPOINT_SECONDS:
                         run.save(self.state())
                         saved = time.monotonic()
-            except FloatingPointError as error:
+            except Exception as error:  # whatever it is, the film so far is worth keeping
                 failure = error
             finally:
                 bar.close()
-            if failure is None:
-                run.save(self.state())
-            return self._finish(run, failure)
+            return conclude(run, self.state, partial(self._finish, run), failure, interrupted)
 
     def _look(self, picture: Images) -> dict[str, PerItem]:
         scores = {"score": self.scorer(picture)}
@@ -159,36 +154,32 @@ class Filming:
         begun = sum(key.at * fps < done for key in self.timeline.keys)
         return [min(int(second * fps + 1e-6), done - 1) for second in self.timeline.peaks()[:begun]]
 
-    def _finish(self, run: Run, failure: FloatingPointError | None) -> dict[str, Any]:
-        status: Literal["done", "interrupted", "failed"] = "done" if run.step == self.count else "interrupted"
-        if failure is not None:
-            status = "failed"
+    def _finish(self, run: Run, failure: Exception | None) -> dict[str, Any]:
         frames = run.frames()
         if not frames:
-            raise failure or KeyboardInterrupt
-        peaks = self.peaks(run.step)
+            raise failure or OSError("no frame of the film is left")
+
+        def nearest(wanted: int) -> int:
+            return min(frames, key=lambda frame: abs(frame - wanted))
+
+        peaks = [nearest(peak) for peak in self.peaks(run.step)]
         best = torch.cat([files.load_image(frames[peak]) for peak in peaks])
         looked = [self._look(image) for image in best.split(1)]
         scores = {name: [float(look[name][i]) for i, look in enumerate(looked)] for name in looked[0]}
         self._write_sheet(run, frames)
-        summary = run.finish(
+        return run.finish(
             best=best,
             labels=[key.label for key in self.timeline.keys][: len(peaks)],
             scores=scores | {"at second": [round(peak / self.plan.fps, 3) for peak in peaks]},
-            status=status,
-            reason=str(failure or ""),
+            status=status_of(run, self.count, failure),
+            reason=reason(failure) if failure else "",
             film=Film(frames, "story", self.plan.fps, unit="frame", shown=GIF_FRAMES, hold=0),
         )
-        if failure is not None:
-            raise FloatingPointError(f"{failure}; the film so far is in {run.folder}") from failure
-        if status == "interrupted":
-            raise KeyboardInterrupt
-        return summary
 
     def _write_sheet(self, run: Run, frames: Mapping[int, Any]) -> None:
         """A contact sheet of frames from the first to the last."""
         count = min(len(frames), SHEET_COLUMNS * len(self.timeline.keys))
-        chosen = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
+        chosen = [list(frames)[round(i * (len(frames) - 1) / max(count - 1, 1))] for i in range(count)]
         images = torch.cat([files.load_image(frames[frame]) for frame in chosen])
         labels = [f"{frame / self.plan.fps:.1f} s" for frame in chosen]
         files.save(run.folder / "sheet.png", files.sheet(images, labels, columns=SHEET_COLUMNS, cell=192))

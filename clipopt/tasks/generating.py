@@ -19,7 +19,7 @@ from clipopt.tasks.learning import optimizer_for, penalties, set_rate, whiteness
 from clipopt.tasks.methods import GRADIENT, Quest
 from clipopt.tasks.particles import Pool
 from clipopt.tasks.planner import halving
-from clipopt.tasks.recorded import carry_out, ended, status_of
+from clipopt.tasks.recorded import carry_out, reason, status_of
 from clipopt.tasks.sight import HELD_OUT_VIEWS, Item, Sight, resize
 from clipopt.types import Images, PerItem, generator
 
@@ -324,15 +324,14 @@ class Generating:
         both = torch.stack([self.before.cpu(), best.images.cpu()], 1).flatten(0, 1)
         names = [name for label in labels for name in (f"{label}: before", f"{label}: after")]
         files.save(run.folder / "sheet.png", files.sheet(both, names, columns=min(8, 2 * len(labels))))
-        summary = run.finish(
+        return run.finish(
             best=best.images,
             last=self.pictures(),
             labels=labels,
             scores=scores,
             status=status_of(run, self.plan.steps, failure),
-            reason=str(failure or ""),
+            reason=reason(failure) if failure else "",
         )
-        return ended(summary, failure, run)
 
     def state(self) -> dict[str, Any]:
         """What `load_state` needs to go on, bit for bit on the CPU."""

@@ -1,6 +1,5 @@
 """What `clipopt motion` does: search, refine, lock the feet, look, write."""
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,8 @@ from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.motion_plan import Plan
 from clipopt.tasks.phases import backward_sentence
 from clipopt.tasks.posebank import load_bank
-from clipopt.tasks.recorded import CHECKPOINT_SECONDS, SAVING, ended
+from clipopt.tasks.progress import progress
+from clipopt.tasks.recorded import CHECKPOINT_SECONDS, SAVING, conclude, reason
 from clipopt.tasks.refining import FeetLock, Refinement, flat_footed, grounded, landed
 from clipopt.tasks.showing import evenly, film, measure, order_gaps, over_time
 from clipopt.tasks.watching import Watcher, pictures
@@ -173,14 +173,12 @@ class Moving:
 
         Raises:
             FloatingPointError: a term or a gradient is not finite; what there is by then is written.
-            KeyboardInterrupt: Ctrl-C, when all is saved.
+            KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP, when all is saved.
         """
-        from tqdm import tqdm
-
         failure: Exception | None = None
-        status: Literal["done", "interrupted", "failed"] = "done"
-        with graceful_interrupt() as interrupted:
-            bar = tqdm(total=self.total, unit="look", disable=quiet, file=sys.stderr)
+        stopped = False
+        with run, graceful_interrupt() as interrupted:
+            bar = progress(self.total, unit="look", quiet=quiet)
             saved, pause = time.monotonic(), CHECKPOINT_SECONDS
             try:
                 for done, step in self.draw():
@@ -188,20 +186,24 @@ class Moving:
                         run.log(step.index, step.loss, step.terms)
                     bar.update(done - bar.n)
                     if interrupted() and done < self.total:
-                        status = "interrupted"
+                        stopped = True
                         break
                     if time.monotonic() - saved > pause:
                         began = time.monotonic()
                         run.save(self.state())
                         saved = time.monotonic()
                         pause = max(CHECKPOINT_SECONDS, (saved - began) / SAVING)
-            except FloatingPointError as error:
-                failure, status = error, "failed"
+            except Exception as error:  # whatever it is, the best so far is worth keeping
+                failure = error
             finally:
                 bar.close()
-            if failure is None:
-                run.save(self.state())
-            return ended(self.write(run, self.stances(), status, str(failure or "")), failure, run)
+
+            def finish(failure: Exception | None) -> dict[str, Any]:
+                if failure is not None:
+                    return self.write(run, self.stances(), "failed", reason(failure))
+                return self.write(run, self.stances(), "interrupted" if stopped else "done")
+
+            return conclude(run, self.state, finish, failure, interrupted)
 
     @torch.no_grad()
     def write(

@@ -1,14 +1,17 @@
 """Steps with a record: the folder, the progress bar, Ctrl-C, and what is left of a run that cannot go on."""
 
-import sys
+import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
 
 from clipopt.optimize import Step
 from clipopt.record import Run
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.planner import out_of_memory
+from clipopt.tasks.progress import progress
 from clipopt.types import Images, PerItem
 
 FRAMES = 60
@@ -72,22 +75,20 @@ def carry_out(
         finish: Called in the end with what made it stop, if anything did; returns the summary, or raises.
         quiet: No progress bar.
     """
-    from tqdm import tqdm
-
     steps, failure = making.plan.steps, None
     frame_every = max(1, steps // FRAMES)
-    with graceful_interrupt() as interrupted:
-        if run.step == 0:
-            run.preview(making.frame())
+    with run, graceful_interrupt() as interrupted:
         shown = {"score": making.best.score}
-        bar = tqdm(total=steps, initial=run.step, unit="step", disable=quiet, file=sys.stderr)
+        bar = progress(steps, initial=run.step, unit="step", quiet=quiet)
         saved, pause = time.monotonic(), CHECKPOINT_SECONDS
         try:
+            if run.step == 0:
+                run.preview(making.frame())
             for step, scores in making.draw(run.step):
                 shown |= scores
                 run.log(step.index, step.loss, step.terms, score=scores.get("score"), judge=scores.get("judge"))
                 if run.step % frame_every == 0:
-                    run.preview(making.frame())
+                    run.preview(finite(making.frame(), run.step))
                 means = {
                     name: f"{float(values.nanmean()):.3f}" for name, values in shown.items() if not values.isnan().all()
                 }
@@ -100,15 +101,79 @@ def carry_out(
                     run.save(making.state())
                     saved = time.monotonic()
                     pause = max(CHECKPOINT_SECONDS, (saved - began) / SAVING)
-        except (FloatingPointError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not out_of_memory(error):
-                raise
+        except Exception as error:  # whatever it is, the best so far is worth keeping
             failure = error
         finally:
             bar.close()
+        return conclude(run, making.state, finish, failure, interrupted)
+
+
+def finite(images: Images, step: int) -> Images:
+    """The pictures.
+
+    Raises:
+        FloatingPointError: one is not finite after `step` steps.
+    """
+    if not bool(torch.isfinite(images).all()):
+        raise FloatingPointError(f"after step {step} a picture is not finite: lower the learning rate")
+    return images
+
+
+def conclude(
+    run: Run,
+    state: Callable[[], dict[str, Any]],
+    finish: Callable[[Exception | None], dict[str, Any]],
+    failure: Exception | None,
+    interrupted: Callable[[], bool],
+) -> dict[str, Any]:
+    """Save a run and write its results, also of one that failed.
+
+    Args:
+        run: Which.
+        state: Gives what is needed to go on.
+        finish: Called with what made it stop, if anything did; returns the summary, or raises.
+        failure: What made it stop.
+        interrupted: Whether it was asked to stop.
+
+    Raises:
+        KeyboardInterrupt: it was, and has not done all.
+        FloatingPointError: it failed.
+        MemoryError: there was not enough of it.
+        OSError: something could not be written.
+        RuntimeError: it failed in another way.
+    """
+    try:
         if failure is None:
-            run.save(making.state())
-        return finish(failure)
+            run.save(state())
+        summary = finish(failure)
+    except Exception as error:
+        if failure is None and interrupted():  # such as a film that was stopped, too
+            raise KeyboardInterrupt from error
+        raise _failed(failure or error, run, "what was saved is") from error
+    if failure is not None:
+        raise _failed(failure, run, "the best so far is") from failure
+    if summary["status"] == "interrupted":
+        raise KeyboardInterrupt
+    return summary
+
+
+def _failed(failure: Exception, run: Run, kept: str) -> Exception:
+    """A failure in a line that says where things are and how to go on."""
+    command = f"clipopt {run.task} --resume {shlex.quote(str(run.folder))}"
+    line = f"{reason(failure)}; {kept} in {run.folder}, go on with: {command}"
+    if out_of_memory(failure):
+        return MemoryError(line)
+    for kind in (FloatingPointError, OSError, ValueError):
+        if isinstance(failure, kind):
+            return kind(line)
+    return RuntimeError(line)
+
+
+def reason(failure: Exception) -> str:
+    """What went wrong, in a line."""
+    said = " ".join(str(failure).split())
+    foreseen = isinstance(failure, ValueError | OSError | FloatingPointError | MemoryError)
+    return said if said and foreseen else f"{type(failure).__name__}: {said}".rstrip(": ")
 
 
 def status_of(run: Run, steps: int, failure: Exception | None) -> Literal["done", "interrupted", "failed"]:
@@ -118,17 +183,18 @@ def status_of(run: Run, steps: int, failure: Exception | None) -> Literal["done"
     return "done" if run.step == steps else "interrupted"
 
 
-def ended(summary: Mapping[str, Any], failure: Exception | None, run: Run) -> dict[str, Any]:
-    """The summary, where the run was done.
+def restore(run: Run, load: Callable[[dict[str, Any]], None]) -> None:
+    """Load the state of a resumed run, where there is one.
 
     Raises:
-        FloatingPointError: it failed.
-        MemoryError: there was not enough of it.
-        KeyboardInterrupt: it was interrupted.
+        ValueError: it is not of such a run.
     """
-    if failure is not None:
-        kind = FloatingPointError if isinstance(failure, FloatingPointError) else MemoryError
-        raise kind(f"{failure}; the best so far is in {run.folder}") from failure
-    if summary["status"] == "interrupted":
-        raise KeyboardInterrupt
-    return dict(summary)
+    if run.state is None:
+        return
+    try:
+        load(run.state)
+    except Exception as error:  # whatever a tampered state can bring about
+        path = run.folder / "checkpoint.pt"
+        raise ValueError(
+            f"{path} does not fit this run ({reason(error)[:200]}); delete it to start this run again from step 0"
+        ) from error

@@ -23,7 +23,7 @@ from clipopt.render.views import Shot
 from clipopt.scorers import Scorer, Target, target
 from clipopt.tasks.modelling import Modelling
 from clipopt.tasks.planner import halving
-from clipopt.tasks.recorded import carry_out, ended, status_of
+from clipopt.tasks.recorded import carry_out, reason, status_of
 from clipopt.tasks.sides import Sided, unpainted
 from clipopt.tasks.sight import Item
 from clipopt.tasks.solids import measure, portrait, sheet, write_models, write_turntable
@@ -274,18 +274,17 @@ class Sculpting:
         write_turntable(run.folder, best)
         files.save(run.folder / "sheet.png", sheet(best))
         order = ("score", "judge", "score of the bare shape", "judge of the bare shape")
-        summary = run.finish(
+        return run.finish(
             best=torch.cat([portrait(mesh, PICTURE_SIDE) for mesh in best]),
             last=torch.cat([portrait(mesh, PICTURE_SIDE) for mesh in self._last()]),
             labels=labels,
             scores={name: scores[name] for name in order if name in scores} | {"best step": self.best.step},
             status=status_of(run, self.plan.steps, failure),
-            reason=str(failure or ""),
+            reason=reason(failure) if failure else "",
             solids=best,
             facts={"meshes": [{"item": label} | numbers for label, numbers in zip(labels, measured, strict=True)]}
             | ({"changes": [*changes]} if changes else {}),
         )
-        return ended(summary, failure, run)
 
     def _last(self) -> list[Mesh]:
         """The meshes as they are now; the best where one is not finite."""
@@ -305,12 +304,15 @@ class Sculpting:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
-        self.begin(state["stage"], [Mesh(**start).to(self.device) for start in state["starts"]])
+        self.begin(state["stage"], [self._mesh(start) for start in state["starts"]])
         for surface, kept in zip(self.surfaces, state["surfaces"], strict=True):
             surface.load_state_dict(kept)
         self.optimizer.load_state_dict(state["optimizer"])
         best = state["best"]
-        self.best = Best([Mesh(**m).to(self.device) for m in best["meshes"]], best["score"], best["step"])
+        self.best = Best([self._mesh(kept) for kept in best["meshes"]], best["score"], best["step"])
+
+    def _mesh(self, tensors: Mapping[str, Any]) -> Mesh:
+        return Mesh(**tensors, place=self._base.place).to(self.device)
 
 
 def _changed(source: Tensor, image: Tensor, asked: Tensor, weights: Tensor, before: Tensor) -> Tensor:
