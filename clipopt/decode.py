@@ -5,6 +5,7 @@ small = load_image("cat.jpg", most=LOOKED_AT)          # shrunk while it is deco
 bare = load_image("logo.png", alpha="drop")            # the colours that transparent pixels hide
 """
 
+import io
 import math
 import warnings
 from contextlib import suppress
@@ -61,27 +62,66 @@ def load_image(path: str | Path, *, alpha: Alpha = "white", most: int | None = N
         got = "a folder" if path.is_dir() else "a pipe or device" if path.exists() else "no such file"
         raise ValueError(f"cannot read {path}: {_HINT}, got {got}")
     try:
+        return _read(path, alpha, most)
+    except _RefusedError as error:
+        raise ValueError(f"cannot read {path}: {error}") from error.__cause__
+
+
+def decode_image(data: bytes, *, alpha: Alpha = "white", most: int | None = None) -> Images:
+    """As `load_image`, of what a picture file holds.
+
+    Raises:
+        ValueError: as there.
+    """
+    try:
+        return _read(io.BytesIO(data), alpha, most)
+    except _RefusedError as error:
+        raise ValueError(str(error)) from error.__cause__
+
+
+def _read(source: Path | io.BytesIO, alpha: Alpha, most: int | None) -> Images:
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about large pictures and odd metadata
-            with _open(path) as opened:
+            with _open(source) as opened:
                 return _decode(opened, alpha, most)
-    except _RefusedError as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
+    except _RefusedError:
+        raise
     except UnidentifiedImageError:
-        raise ValueError(f"cannot read {path}: {_HINT}, got another kind of file") from None
+        raise _RefusedError(f"{_HINT}, got another kind of file") from None
     except Exception as error:  # every format fails in its own way
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"cannot read {path}: {_HINT}, got one that is damaged or unusual ({reason})") from error
+        raise _RefusedError(f"{_HINT}, got one that is damaged or unusual ({reason})") from error
 
 
-def _open(path: Path) -> Image.Image:
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Width and height in pixels as the head of a picture file says; nothing is decoded.
+
+    Raises:
+        ValueError: the file is missing, or no picture of a known format.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if path.is_file():
+                with _open(path) as opened:
+                    return opened.size
+    except Exception as error:
+        raise ValueError(f"cannot read {path}: {_HINT}, got another kind of file") from error
+    raise ValueError(f"cannot read {path}: {_HINT}, got no such file")
+
+
+def _open(source: Path | io.BytesIO) -> Image.Image:
     Image.init()
     try:
-        return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
+        return Image.open(source, formats=[name for name in _FORMATS if name in Image.OPEN])
     except Image.DecompressionBombError as error:
         # Pillow refuses before a smaller decode can be asked for.
+        if isinstance(source, io.BytesIO):
+            source.seek(0)
         try:
-            return JpegImagePlugin.JpegImageFile(path)
+            return JpegImagePlugin.JpegImageFile(source)
         except SyntaxError:
             raise _RefusedError(f"expected at most {MOST_PIXELS / 1e6:.0f} million pixels; {error}") from None
 

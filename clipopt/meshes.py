@@ -19,9 +19,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.files import atomic, save, write_text
+from clipopt.formats.gltf import read_gltf
+from clipopt.formats.outside import Unreadable
+from clipopt.formats.parts import Part, join, to_linear
+from clipopt.formats.plain import read_plain
+from clipopt.formats.scene import Scene
+from clipopt.formats.wavefront import read_obj
 from clipopt.geometry.atlas import bake
 from clipopt.geometry.doctor import mend
-from clipopt.geometry.mesh import Mesh, fit, icosphere, vertex_normals
+from clipopt.geometry.mesh import Mesh, Place, face_normals, fit, icosphere, vertex_normals
 from clipopt.geometry.remesh import with_faces
 from clipopt.render.shade import sample_texture
 
@@ -35,6 +41,9 @@ _FORMS = (
 )  # fmt: skip
 """Names of the shapes that `primitive` makes."""
 _FORMATS = (".glb", ".obj", ".ply", ".stl")
+# A mesh whose centre is so many radii away has too few digits in single precision.
+_FAR = 100.0
+_READABLE = "GLB, glTF, OBJ, PLY, STL, OFF"
 
 
 def primitive(name: str, faces: int = 1280) -> Mesh:
@@ -89,10 +98,11 @@ def _reach(name: str, toward: Float[Tensor, "v 3"]) -> Float[Tensor, "v 1"]:
 
 
 def load_mesh(path: str | Path) -> tuple[Mesh, list[str]]:
-    """Read a mesh and mend it: merged, oriented outward, centred, of radius 1.
+    """Read a mesh and mend it: merged, oriented outward, centred, of radius 1; `save_mesh` puts it back.
 
-    Several objects become one mesh, their colours those of its vertices; where there is one object with a texture,
-    it is kept.
+    Several objects become one mesh. What colours them is multiplied as their format says: the material's colour, its
+    texture, colours of vertices. One texture stays as it is; where there are several, or where colours meet at edges,
+    a new texture has them all. Files beside it are read where it names them, nothing outside of its folder.
 
     Returns:
         The mesh, and what was changed, one plain sentence each.
@@ -100,43 +110,42 @@ def load_mesh(path: str | Path) -> tuple[Mesh, list[str]]:
     Raises:
         ValueError: The file is missing, is no mesh, or has no faces.
     """
-    import trimesh
-
     path = Path(path)
-    hint = "expected a mesh file (GLB, OBJ, PLY, STL)"
     if not path.is_file():
-        raise ValueError(f"cannot read {path}: {hint}, got {'a folder' if path.is_dir() else 'no such file'}")
+        got = "a folder" if path.is_dir() else "no such file"
+        raise ValueError(f"cannot read {path}: expected a mesh file ({_READABLE}), got {got}")
     try:
-        scene = trimesh.load_scene(path, process=False)
-        placed = [scene.graph[node] for node in scene.graph.nodes_geometry]
-        found = [(scene.geometry[name], place) for place, name in placed]
-        parts = [(part, place) for part, place in found if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+        parts, said = _parts(path)
+        whole = join(parts)
+        mended, changes = mend(whole)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        if isinstance(error, Unreadable) or reason.startswith("expected"):
+            raise ValueError(f"cannot read {path}: {reason}") from None
+        raise ValueError(f"cannot read {path}: {_damaged(reason)}") from error
     except Exception as error:  # every format fails in its own way
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"cannot read {path}: {hint}, got one that cannot be understood ({reason})") from error
-    if not parts:
-        raise ValueError(f"cannot read {path}: expected a mesh with faces, got none")
-    meshes = [_from_trimesh(part, place, textured=len(parts) == 1) for part, place in parts]
-    if path.suffix.lower() in (".glb", ".gltf"):
-        meshes = [m if m.colors is None else replace(m, colors=_to_srgb(m.colors)) for m in meshes]
-    shift, vertices, faces, colors = 0, [], [], []
-    for mesh in meshes:
-        vertices.append(mesh.vertices)
-        faces.append(mesh.faces + shift)
-        colors.append(torch.full_like(mesh.vertices, 0.7) if mesh.colors is None else mesh.colors)
-        shift += len(mesh.vertices)
-    coloured = any(mesh.colors is not None for mesh in meshes)
-    whole = Mesh(
-        torch.cat(vertices),
-        torch.cat(faces),
-        torch.cat(colors) if coloured else None,
-        meshes[0].uv if len(meshes) == 1 else None,
-        meshes[0].texture if len(meshes) == 1 else None,
-    )
-    mended, changes = mend(whole)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"cannot read {path}: {_damaged(reason)}") from error
     if len(mended.faces) == 0:
         raise ValueError(f"cannot read {path}: expected a mesh with faces, got only faces without area")
-    return mended, ([f"joined {len(parts)} objects into one mesh"] if len(parts) > 1 else []) + changes
+    joined = [f"joined {len(parts)} objects into one mesh"] if len(parts) > 1 else []
+    return mended, joined + said + changes
+
+
+def _damaged(reason: str) -> str:
+    return f"expected a mesh file ({_READABLE}), got one that cannot be understood ({reason[:200]}); export it again"
+
+
+def _parts(path: Path) -> tuple[list[Part], list[str]]:
+    match path.suffix.lower():
+        case ".glb" | ".gltf":
+            scene = Scene(read_gltf(path))
+            return scene.parts(), scene.said
+        case ".obj":
+            return read_obj(path)
+        case ".ply" | ".stl" | ".off":
+            return read_plain(path)
+    raise Unreadable(f"expected a mesh file ({_READABLE}), got {path.suffix or 'no suffix'}; export it as one of these")
 
 
 def with_vertex_colors(mesh: Mesh) -> Mesh:
@@ -151,7 +160,7 @@ def with_vertex_colors(mesh: Mesh) -> Mesh:
 
 
 def save_mesh(path: str | Path, mesh: Mesh, *, texture: int = 1024) -> None:
-    """Write a mesh; the suffix says how.
+    """Write a mesh, where it was and as large as it was; the suffix says how.
 
     .glb keeps vertex colours or a texture, .ply vertex colours, .stl the shape alone; .obj writes a .mtl of
     the same name and a texture NAME-texture.png beside it, into which vertex colours are baked.
@@ -169,10 +178,16 @@ def save_mesh(path: str | Path, mesh: Mesh, *, texture: int = 1024) -> None:
         raise ValueError(f"cannot write {path}: expected one of {', '.join(_FORMATS)}, got {path.suffix or 'none'}")
     if not torch.isfinite(mesh.vertices).all():
         raise ValueError(f"cannot write {path}: expected finite vertices, got NaN or infinity")
-    if path.suffix.lower() == ".obj":
-        _save_obj(path, mesh, texture)
-        return
-    data = _glb(mesh) if path.suffix.lower() == ".glb" else _to_trimesh(mesh).export(file_type=path.suffix.lower()[1:])
+    match path.suffix.lower():
+        case ".obj":
+            _save_obj(path, mesh, texture)
+            return
+        case ".ply":
+            data = _ply(with_vertex_colors(mesh))
+        case ".stl":
+            data = _stl(mesh)
+        case _:
+            data = _glb(mesh)
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
@@ -186,7 +201,7 @@ def _glb(mesh: Mesh) -> bytes:
     ).numpy()
     if mesh.texture is None and mesh.colors is not None:
         shape.visual = type(shape.visual)()
-        shape.vertex_attributes["color"] = _to_linear(mesh.colors.clamp(0, 1)).numpy()
+        shape.vertex_attributes["color"] = to_linear(mesh.colors.clamp(0, 1)).numpy()
 
     def finish(tree: dict[str, Any]) -> None:
         for part in (part for whole in tree["meshes"] for part in whole["primitives"]):
@@ -196,48 +211,55 @@ def _glb(mesh: Mesh) -> bytes:
                 surface = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
                 tree["materials"] = [{"pbrMetallicRoughness": surface, "doubleSided": True}]
                 part["material"] = 0
+        if mesh.place != Place():  # positions are single there, places of nodes are not
+            for node in (node for node in tree["nodes"] if "mesh" in node):
+                node |= {"translation": [*mesh.place.centre], "scale": [mesh.place.size] * 3}
 
     data: bytes = shape.export(file_type="glb", include_normals=True, tree_postprocessor=finish)
     return data
 
 
-def _to_linear(srgb: Tensor) -> Tensor:
-    """Light of sRGB values, IEC 61966-2-1."""
-    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+def _ply(mesh: Mesh) -> bytes:
+    """With colours of vertices; in double precision where the mesh has a place of its own."""
+    real, said = ("<f8", "double") if mesh.place != Place() else ("<f4", "float")
+    kinds, names = [("at", real, 3)], [f"property {said} {axis}" for axis in "xyz"]
+    if mesh.colors is not None:
+        kinds.append(("rgba", "u1", 4))
+        names += [f"property uchar {name}" for name in ("red", "green", "blue", "alpha")]
+    points = np.full(len(mesh.vertices), 255, np.dtype(kinds))
+    points["at"] = mesh.place.of(mesh.vertices).numpy()
+    if mesh.colors is not None:
+        points["rgba"][:, :3] = _bytes(mesh.colors)
+    faces = np.full(len(mesh.faces), 3, np.dtype([("count", "u1"), ("corners", "<i4", 3)]))
+    faces["corners"] = mesh.faces.numpy()
+    head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}", *names]
+    head += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"]
+    return ("\n".join(head) + "\n").encode() + points.tobytes() + faces.tobytes()
 
 
-def _to_srgb(light: Tensor) -> Tensor:
-    return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp_min(1e-9) ** (1 / 2.4) - 0.055)
+def _stl(mesh: Mesh) -> bytes:
+    """Binary; as text, which holds more digits, where a mesh is small for how far away it is."""
+    place, corners = mesh.place, mesh.place.of(mesh.vertices)[mesh.faces]
+    normals = face_normals(mesh.vertices, mesh.faces)
+    if max(map(abs, place.centre)) > _FAR * place.size:
+        out = io.StringIO()
+        out.write("solid mesh\n")
+        form, digits = "vertex {:.{n}g} {:.{n}g} {:.{n}g}\n", _digits(place)
+        for normal, face in zip(normals.tolist(), corners.tolist(), strict=True):
+            out.write("facet normal {:.7g} {:.7g} {:.7g}\nouter loop\n".format(*normal))
+            out.writelines(form.format(*corner, n=digits) for corner in face)
+            out.write("endloop\nendfacet\n")
+        out.write("endsolid mesh\n")
+        return out.getvalue().encode()
+    kinds = [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")]
+    faces = np.zeros(len(corners), np.dtype(kinds))
+    faces["normal"], faces["corners"] = normals.numpy(), corners.numpy()
+    return b"\0" * 80 + np.uint32(len(faces)).tobytes() + faces.tobytes()
 
 
-def _from_trimesh(part: Any, place: Any, *, textured: bool) -> Mesh:
-    """The part of a scene at its place, a 4 x 4 matrix; trimesh's own way there loses colours beside a material."""
-    place = torch.tensor(np.asarray(place), dtype=torch.float64)
-    points = torch.tensor(np.asarray(part.vertices), dtype=torch.float64)
-    vertices = (points @ place[:3, :3].T + place[:3, 3]).float()
-    faces = torch.tensor(np.asarray(part.faces), dtype=torch.int64)
-    if torch.linalg.det(place[:3, :3]) < 0:  # a mirror turns faces over
-        faces = faces.flip(1)
-    colors = uv = texture = None
-    visual = part.visual
-    if visual.kind == "texture" and visual.uv is not None:
-        material = visual.material
-        image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-        if image is not None and textured:
-            pixels = np.array(image.convert("RGB"))
-            texture = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-            uv = torch.tensor(np.asarray(visual.uv), dtype=torch.float32)[faces]
-        else:
-            visual = visual.to_color()
-    beside = getattr(visual, "vertex_attributes", {}).get("color")  # a GLB may have both, a material and these
-    if texture is None and beside is not None and len(beside) == len(vertices):
-        given = np.asarray(beside)[:, :3]
-        largest = np.iinfo(given.dtype).max if given.dtype.kind in "ui" else 1.0
-        return Mesh(vertices, faces, torch.tensor(given / largest, dtype=torch.float32).clamp(0, 1))
-    if texture is None and visual.kind in ("vertex", "face"):
-        rgba = visual.vertex_colors if visual.kind == "vertex" else part.visual.to_color().vertex_colors
-        colors = torch.tensor(np.asarray(rgba)[:, :3], dtype=torch.float32) / 255
-    return Mesh(vertices, faces, colors, uv, texture)
+def _digits(place: Place) -> int:
+    """Digits of coordinates that tell apart what is apart in single precision at the origin."""
+    return min(17, 7 + max(0, math.ceil(math.log10(1 + max(map(abs, place.centre)) / place.size))))
 
 
 def _to_trimesh(mesh: Mesh) -> Any:
@@ -254,10 +276,7 @@ def _to_trimesh(mesh: Mesh) -> Any:
         )
         visual = trimesh.visual.TextureVisuals(uv=mesh.uv.reshape(-1, 2).numpy(), material=material)
         return trimesh.Trimesh(vertices, faces, visual=visual, process=False)
-    colors = None
-    if mesh.colors is not None:
-        colors = np.concatenate([_bytes(mesh.colors), np.full((len(mesh.colors), 1), 255, np.uint8)], 1)
-    return trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), vertex_colors=colors, process=False)
+    return trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), process=False)
 
 
 def _save_obj(path: Path, mesh: Mesh, size: int) -> None:
@@ -268,8 +287,9 @@ def _save_obj(path: Path, mesh: Mesh, size: int) -> None:
     textured = mesh.texture is not None and mesh.uv is not None
     if textured:
         out.write(f"mtllib {path.stem}.mtl\nusemtl surface\n")
-    for x, y, z in mesh.vertices.tolist():
-        out.write(f"v {x:.7g} {y:.7g} {z:.7g}\n")
+    digits = _digits(mesh.place)
+    for x, y, z in mesh.place.of(mesh.vertices).tolist():
+        out.write(f"v {x:.{digits}g} {y:.{digits}g} {z:.{digits}g}\n")
     corners = (mesh.faces + 1).tolist()
     if mesh.texture is not None and mesh.uv is not None:
         for u, v in mesh.uv.reshape(-1, 2).tolist():

@@ -3,14 +3,16 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clipopt.geometry.mesh import Edges, Mesh, components, face_areas, find_edges, fit, volume
+from clipopt.geometry.mesh import Edges, Mesh, Place, components, face_areas
 
 # Vertices nearer than this share of the mesh's size are one vertex.
 _SAME = 1e-6
 _NO_AREA = 1e-12
+# A mesh that is centred and scaled but for this much is left as it is.
+_NEAR = 1e-6
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,12 @@ def examine(mesh: Mesh) -> Health:
 def mend(mesh: Mesh, *, radius: float = 1.0) -> tuple[Mesh, list[str]]:
     """Merges equal vertices, removes faces that are none, orients outward, centres and scales to `radius`.
 
-    What cannot be mended, such as holes, is named and left; the renderer and every parameter can live with it.
+    What cannot be mended, such as holes, is named and left; the renderer and every parameter can live with it. Give
+    vertices in double precision where they may lie far from the origin; those of the result are single.
 
     Returns:
-        The mesh, and one plain sentence for each change and each oddity; none for a mesh that is as it should be.
+        The mesh, which knows its old place, and one plain sentence for each change and each oddity; none for a mesh
+        that is as it should be.
 
     Raises:
         ValueError: If a face points at a vertex that is not there, or if a vertex is not finite.
@@ -64,11 +68,20 @@ def mend(mesh: Mesh, *, radius: float = 1.0) -> tuple[Mesh, list[str]]:
             f"{int(mesh.faces.max())}"
         )
     said: list[str] = []
-    mesh = _merged(mesh, said)
-    mesh = _without_bad_faces(mesh, said)
-    mesh = _without_lone_vertices(mesh, said)
+    before, given = mesh.place, len(mesh.vertices)
+    # Before all else, for one lone vertex far away would make everything else small.
+    mesh = _without_lone_vertices(replace(mesh, place=Place()))
+    alone = given - len(mesh.vertices)
     if len(mesh.faces) == 0:
-        return mesh, said
+        return _single(mesh), said
+    mesh = _centred(mesh, radius)
+    merged = _merged(mesh, said)
+    mesh = _without_bad_faces(merged, said)
+    mesh = _without_lone_vertices(mesh)
+    if alone := alone + len(merged.vertices) - len(mesh.vertices):
+        said.append(f"removed {alone} vertices without a face")
+    if len(mesh.faces) == 0:
+        return _single(mesh), said
     mesh = _oriented(mesh, said)
     health = examine(mesh)
     if health.components > 1:
@@ -77,21 +90,55 @@ def mend(mesh: Mesh, *, radius: float = 1.0) -> tuple[Mesh, list[str]]:
         said.append(f"it has holes or open rims, {health.boundary} edges with one face; they are kept")
     if health.tangled:
         said.append(f"{health.tangled} edges have more than two faces; they are kept")
-    fitted = fit(mesh.vertices, radius)
-    if (fitted - mesh.vertices).abs().max() > 1e-3 * radius:
-        low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
-        size = " x ".join(f"{x:.3g}" for x in (high - low).tolist())
-        said.append(f"centred and scaled from {size} to radius {radius:g}")
-    return replace(mesh, vertices=fitted), said
+    mesh = _centred(mesh, radius)
+    if max(abs(mesh.place.size - 1), *map(abs, mesh.place.centre)) > 1e-3:
+        wide = (mesh.vertices.amax(0) - mesh.vertices.amin(0)).double() * mesh.place.size
+        size = " x ".join(f"{x:.3g}" for x in wide.tolist())
+        away = f" at {', '.join(f'{x:.10g}' for x in mesh.place.centre)}" if _far(mesh.place) else ""
+        said.append(f"centred and scaled from {size}{away} to radius {radius:g}; files get its old place and size")
+    return _single(replace(mesh, place=before.within(mesh.place))), said
+
+
+def _far(place: Place) -> bool:
+    """Whether the mesh lies so far from the origin, for its size, that this is worth a word."""
+    return max(map(abs, place.centre)) > 100 * place.size
+
+
+def _single(mesh: Mesh) -> Mesh:
+    return replace(mesh, vertices=mesh.vertices.float())
+
+
+def _centred(mesh: Mesh, radius: float) -> Mesh:
+    """As `fit`, and what was done to it is in its place; a mesh that lies as it should stays as it is."""
+    vertices = mesh.vertices.double()
+    low, high = vertices.amin(0), vertices.amax(0)
+    middle = low / 2 + high / 2  # halves first: the sum of the largest numbers is infinite
+    half = float((high / 2 - low / 2).amax())
+    if half == 0:
+        return mesh
+    around = (vertices - middle) / half
+    size = half * float(around.norm(dim=1).amax()) / radius
+    if float(middle.abs().amax()) < _NEAR * radius and abs(size - 1) < _NEAR:
+        return mesh
+    x, y, z = middle.tolist()
+    return replace(mesh, vertices=around * (half / size), place=mesh.place.within(Place((x, y, z), size)))
+
+
+def same_places(vertices: Float[Tensor, "v 3"]) -> Int[Tensor, " v"]:
+    """A number for each vertex, from 0 on, that it shares with those that lie where it does."""
+    if len(vertices) == 0:
+        return torch.zeros(0, dtype=torch.int64)
+    low = vertices.amin(0)
+    step = float((vertices.amax(0) - low).amax().clamp_min(1e-300)) * _SAME
+    x, y, z = ((vertices - low).double() / step).round().long().unbind(1)
+    most = round(1 / _SAME) + 2
+    which: Tensor = ((x * most + y) * most + z).unique(return_inverse=True)[1]
+    return which
 
 
 def _merged(mesh: Mesh, said: list[str]) -> Mesh:
     """One vertex for each place; where corners meet with several colours, the first one's stays."""
-    if len(mesh.vertices) == 0:
-        return mesh
-    size = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).amax().clamp_min(1e-30))
-    cells = ((mesh.vertices - mesh.vertices.amin(0)).double() / (size * _SAME)).round().long()
-    _, which = cells.unique(dim=0, return_inverse=True)
+    which = same_places(mesh.vertices)
     count = int(which.max()) + 1
     if count == len(mesh.vertices):
         return mesh
@@ -103,7 +150,7 @@ def _merged(mesh: Mesh, said: list[str]) -> Mesh:
     rank = torch.zeros_like(order).index_copy(0, order, torch.arange(count, device=which.device))
     keep = first[order]
     colors = None if mesh.colors is None else mesh.colors[keep]
-    return Mesh(mesh.vertices[keep], rank[which][mesh.faces], colors, mesh.uv, mesh.texture)
+    return replace(mesh, vertices=mesh.vertices[keep], faces=rank[which][mesh.faces], colors=colors)
 
 
 def _without_bad_faces(mesh: Mesh, said: list[str]) -> Mesh:
@@ -128,34 +175,46 @@ def _without_bad_faces(mesh: Mesh, said: list[str]) -> Mesh:
     return replace(mesh, faces=faces[keep], uv=None if mesh.uv is None else mesh.uv[keep])
 
 
-def _without_lone_vertices(mesh: Mesh, said: list[str]) -> Mesh:
+def _without_lone_vertices(mesh: Mesh) -> Mesh:
     used = torch.zeros(len(mesh.vertices), dtype=torch.bool, device=mesh.faces.device)
     used[mesh.faces.reshape(-1)] = True
     if used.all():
         return mesh
-    said.append(f"removed {int((~used).sum())} vertices without a face")
     colors = None if mesh.colors is None else mesh.colors[used]
-    return Mesh(mesh.vertices[used], (used.cumsum(0) - 1)[mesh.faces], colors, mesh.uv, mesh.texture)
+    return replace(mesh, vertices=mesh.vertices[used], faces=(used.cumsum(0) - 1)[mesh.faces], colors=colors)
 
 
 def _oriented(mesh: Mesh, said: list[str]) -> Mesh:
     """Neighbouring faces turned alike, closed parts outward, open ones as most of their faces were."""
-    turned, part = _turns(mesh.faces, mesh.edges)
-    order = torch.where(turned[:, None], mesh.faces.flip(1), mesh.faces)
-    for number in part.unique().tolist():
-        mine = part == number
-        closed = bool((find_edges(order[mine]).count == 2).all())
-        if closed:
-            wrong = bool(volume(mesh.vertices, order[mine]) < 0)
-        else:
-            wrong = int(turned[mine].sum()) > int(mine.sum()) // 2
-        if wrong:
-            turned = turned ^ mine
+    turned, name = _turns(mesh.faces, mesh.edges)
+    part: Tensor = name.unique(return_inverse=True)[1]
+    count = int(part.max()) + 1
+
+    def total(values: Tensor) -> Tensor:
+        return torch.zeros(count, dtype=values.dtype, device=values.device).index_add(0, part, values)
+
+    a, b, c = mesh.vertices[torch.where(turned[:, None], mesh.faces.flip(1), mesh.faces)].double().unbind(1)
+    inside_out = total((torch.linalg.cross(a, b) * c).sum(1)) < 0
+    mostly = total(turned.long()) > total(torch.ones_like(part)) // 2
+    wrong = torch.where(_closed(mesh.faces, part), inside_out, mostly)
+    turned = turned ^ wrong[part]
     if not turned.any():
         return mesh
     said.append(f"turned {int(turned.sum())} faces over so that the outside is outside")
     uv = None if mesh.uv is None else torch.where(turned[:, None, None], mesh.uv.flip(1), mesh.uv)
     return replace(mesh, faces=torch.where(turned[:, None], mesh.faces.flip(1), mesh.faces), uv=uv)
+
+
+def _closed(faces: Int[Tensor, "f 3"], part: Int[Tensor, " f"]) -> Bool[Tensor, " p"]:
+    """Whether each part by itself has two faces at all of its edges."""
+    low, high = torch.stack([faces, faces.roll(-1, 1)]).view(2, -1).aminmax(dim=0)
+    base = int(faces.max()) + 1
+    owner = part[:, None].expand(-1, 3).reshape(-1)
+    pairs: Tensor = (low * base + high).unique(return_inverse=True)[1]
+    keys, count = (owner * (int(pairs.max()) + 1) + pairs).unique(return_counts=True)
+    owners = keys // (int(pairs.max()) + 1)
+    open_edges = torch.zeros(int(part.max()) + 1, device=faces.device).index_add(0, owners, (count != 2).float())
+    return open_edges == 0
 
 
 def _turns(faces: Int[Tensor, "f 3"], edges: Edges) -> tuple[Tensor, Tensor]:

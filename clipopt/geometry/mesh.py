@@ -32,6 +32,28 @@ class Edges:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a mesh stands and how large it is, for whoever made it; vertices themselves lie around the origin.
+
+    Attributes:
+        centre: Where the origin of the vertices is.
+        size: How long 1 of the vertices is.
+    """
+
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    size: float = 1.0
+
+    def of(self, vertices: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3"]:
+        """The vertices there, in double precision: far from the origin single precision has steps of its own."""
+        return vertices.double() * self.size + torch.tensor(self.centre, dtype=torch.float64, device=vertices.device)
+
+    def within(self, inner: "Place") -> "Place":
+        """The place of what is at `inner` of what is here."""
+        x, y, z = (c + self.size * i for c, i in zip(self.centre, inner.centre, strict=True))
+        return Place((x, y, z), self.size * inner.size)
+
+
+@dataclass(frozen=True)
 class Mesh:
     """A triangle mesh; seen from outside, the corners of a face run counter-clockwise.
 
@@ -42,6 +64,7 @@ class Mesh:
         uv: Place of each corner of each face in the texture; (0, 0) is its lower left, (1, 1) its upper right.
         texture: Picture that `uv` points into, in [0, 1].
         edges: Worked out where it does not belong to `faces`; hand it on, and that is done once.
+        place: Where the mesh of a file was; files are written there again.
     """
 
     vertices: Float[Tensor, "v 3"]
@@ -50,6 +73,7 @@ class Mesh:
     uv: Float[Tensor, "f 3 2"] | None = None
     texture: Float[Tensor, "3 _ _"] | None = None
     edges: Edges = None  # type: ignore[assignment]
+    place: Place = Place()
 
     def __post_init__(self) -> None:
         if self.edges is None or self.edges.faces is not self.faces:
@@ -63,7 +87,7 @@ class Mesh:
     def to(self, device: torch.device | str) -> "Mesh":
         """The same mesh on another device."""
         colors, uv, texture = (None if t is None else t.to(device) for t in (self.colors, self.uv, self.texture))
-        return Mesh(self.vertices.to(device), self.faces.to(device), colors, uv, texture)
+        return Mesh(self.vertices.to(device), self.faces.to(device), colors, uv, texture, place=self.place)
 
 
 def find_edges(faces: Int[Tensor, "f 3"]) -> Edges:
@@ -174,4 +198,4 @@ def subdivide(mesh: Mesh) -> Mesh:
         return torch.cat([values, values[ends].mean(1)])
 
     colors = None if mesh.colors is None else refined(mesh.colors)
-    return Mesh(refined(mesh.vertices), torch.cat(split), colors)
+    return Mesh(refined(mesh.vertices), torch.cat(split), colors, place=mesh.place)

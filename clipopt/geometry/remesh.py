@@ -61,7 +61,7 @@ def remesh(mesh: Mesh, edge: float, *, rounds: int = _ROUNDS) -> Mesh:
                 break
         values = _relax(values, faces)
     colors = None if mesh.colors is None else values[:, 3:].clamp(0, 1)
-    return Mesh(values[:, :3].contiguous(), faces, colors)
+    return Mesh(values[:, :3].contiguous(), faces, colors, place=mesh.place)
 
 
 def _split(values: Tensor, faces: Tensor, longest: float) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ class Surface(nn.Module):
 
     def __init__(self, start: Mesh, shape: nn.Module, look: nn.Module | None = None) -> None:
         super().__init__()
-        self.shape, self.look = shape, look
+        self.shape, self.look, self.place = shape, look, start.place
         self.register_buffer("faces", start.faces.clone(), persistent=False)
         self._edges: Edges | None = None
 
@@ -41,7 +41,7 @@ class Surface(nn.Module):
         """The mesh as it is now."""
         colors, uv, texture = self.look() if self.look is not None else (None, None, None)
         edges = find_edges(self.faces) if self._edges is None else self._edges
-        mesh = Mesh(self.shape(), self.faces, colors, uv, texture, edges)
+        mesh = Mesh(self.shape(), self.faces, colors, uv, texture, edges, self.place)
         self._edges = mesh.edges
         return mesh
 
