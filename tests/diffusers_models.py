@@ -114,10 +114,10 @@ def stable_diffusion_xl(folder: Path) -> Path:
     return folder
 
 
-def t5() -> Any:
+def t5(width: int = 16) -> Any:
     from transformers import T5Config, T5EncoderModel
 
-    config = T5Config(vocab_size=10, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, pad_token_id=0)
+    config = T5Config(vocab_size=10, d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2, pad_token_id=0)
     return seeded(lambda: T5EncoderModel(config)).eval()
 
 
@@ -151,5 +151,24 @@ def pixart(folder: Path) -> Path:
     PixArtSigmaPipeline(
         vae=kl_coder(), text_encoder=t5(), tokenizer=words(folder), transformer=transformer,
         scheduler=DPMSolverMultistepScheduler(**_BETAS),
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def stable_diffusion_3(folder: Path, **scheduler: Any) -> Path:
+    """A StableDiffusion3Pipeline."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+
+    transformer = seeded(
+        lambda: SD3Transformer2DModel(
+            sample_size=8, patch_size=2, in_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=4,
+            joint_attention_dim=32, caption_projection_dim=32, pooled_projection_dim=32, out_channels=4,
+            pos_embed_max_size=64,
+        )
+    ).eval()  # fmt: skip
+    StableDiffusion3Pipeline(
+        vae=kl_coder(), text_encoder=clip_text(True), tokenizer=words(folder), text_encoder_2=clip_text(True),
+        tokenizer_2=words(folder), text_encoder_3=t5(32), tokenizer_3=words(folder), transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(**scheduler),
     ).save_pretrained(folder)  # fmt: skip
     return folder

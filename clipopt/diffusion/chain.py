@@ -191,6 +191,7 @@ def _opened(scheduler: Any) -> tuple[bool, Any]:
     """Whether the noise of a scheduler is that of a flow, and a scheduler that tells which it is at each time."""
     from diffusers import DDIMScheduler
 
+    check_scheduler(scheduler)
     config = scheduler.config
     name = type(scheduler).__name__
     if (
@@ -209,6 +210,29 @@ def _opened(scheduler: Any) -> tuple[bool, Any]:
             "v_prediction or sample, or one of flow matching; --method noise and best-of-n work with every scheduler"
         )
     return False, DDIMScheduler.from_config(config)
+
+
+def check_scheduler(scheduler: Any) -> None:
+    """Refuse what makes no picture, or never the same one.
+
+    Raises:
+        ValueError: If the scheduler begins at pure noise and has the noise predicted, which then says nothing of the
+            picture, or if it draws from no generator.
+    """
+    config, name = scheduler.config, type(scheduler).__name__
+    kept = getattr(scheduler, "alphas_cumprod", None)
+    pure = config.get("rescale_betas_zero_snr") or (kept is not None and len(kept) and float(kept[-1]) == 0)
+    if pure and config.get("prediction_type") == "epsilon":
+        raise ValueError(
+            f"{name} begins at pure noise (zero terminal signal-to-noise ratio), where predicted noise says nothing of "
+            'the picture: expected "prediction_type": "v_prediction" or "sample" in its scheduler_config.json, got '
+            '"epsilon", or "rescale_betas_zero_snr": false'
+        )
+    if hasattr(scheduler, "noise_sampler"):
+        raise ValueError(
+            f"{name} draws from no generator, so no picture can be made again: use another scheduler, such as "
+            "EulerAncestralDiscreteScheduler"
+        )
 
 
 def free_dom(energy: Energy, *, scale: float = 0.2, window: tuple[float, float] = (0.3, 0.7)) -> Guide:

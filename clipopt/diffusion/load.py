@@ -1,7 +1,6 @@
 """One name, one generator: diffusers pipelines and coders from the package, a folder or the Hugging Face hub."""
 
 import hashlib
-import json
 import re
 import warnings
 from importlib.resources import as_file, files
@@ -10,6 +9,8 @@ from typing import Any
 
 import torch
 
+from clipopt.diffusion.foreign import pipeline_class, read_settings, variant_of
+
 EMBEDDED = "embedded"
 """The name of the generator that comes with the package."""
 _CODERS = ("vae", "vqvae", "movq", "vqmodel")
@@ -17,6 +18,9 @@ _CODERS = ("vae", "vqvae", "movq", "vqmodel")
 
 def load_pipeline(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Any:
     """The diffusers pipeline that `spec` names, frozen and ready on `device`.
+
+    No folder runs code of its own: all parts are classes of the installed diffusers and transformers, and weights
+    are safetensors, or pickles of which tensors alone are read.
 
     Args:
         spec: "embedded", the folder of a pipeline (with a model_index.json), or its id on the Hugging Face hub, such
@@ -28,25 +32,23 @@ def load_pipeline(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Any
     Raises:
         ValueError: If `spec` names nothing, or what it names is missing, incomplete or not supported.
     """
-    import diffusers
-
     folder = _folder(spec)
     if not (folder / "model_index.json").is_file():
         raise ValueError(
             f"{spec} holds no diffusers pipeline: expected a folder with a model_index.json; the folder of a coder "
             "alone (AutoencoderKL, VQModel) works with --method latent only"
         )
-    name = json.loads((folder / "model_index.json").read_text("utf-8")).get("_class_name", "")
+    number_format = _dtype(dtype, device)
     with _silent():
-        kind = getattr(diffusers, name, None)
-        if kind is None:
-            raise ValueError(f"{spec} needs diffusers' {name!r}, which diffusers {diffusers.__version__} does not have")
+        kind = pipeline_class(folder, spec)
         without = {"safety_checker": None} if "safety_checker" in _expected(kind) else {}
+        read = [path.relative_to(folder) for path in folder.glob("*/*")]
+        variant = variant_of(path.as_posix() for path in read if path.parts[0] not in without)
         try:
-            pipe = diffusers.DiffusionPipeline.from_pretrained(
-                folder, torch_dtype=_dtype(dtype, device), local_files_only=True, **without
+            pipe = kind.from_pretrained(
+                folder, torch_dtype=number_format, local_files_only=True, variant=variant, **without
             )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+        except Exception as error:  # a folder that is not what it says fails in the ways of several libraries
             raise ValueError(f"cannot load the pipeline {spec}: {_line(error)}") from error
     pipe.set_progress_bar_config(disable=True)
     for part in pipe.components.values():
@@ -70,18 +72,20 @@ def load_coder(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Any:
             raise ValueError(f"the pipeline {spec} has no coder of pictures: expected one of {', '.join(_CODERS)}")
         folder = parts[0]
     config = folder / "config.json"
-    name = json.loads(config.read_text("utf-8")).get("_class_name") if config.is_file() else None
+    name = read_settings(config).get("_class_name") if config.is_file() else None
     with _silent():
-        kind: Any = None if name is None else getattr(diffusers, name, None)
-    if not hasattr(kind, "decode"):
+        kind: Any = getattr(diffusers, name, None) if isinstance(name, str) else None
+        models = isinstance(kind, type) and issubclass(kind, diffusers.ModelMixin)
+    if not models or not hasattr(kind, "decode"):
         raise ValueError(
             f"{spec} holds no coder of pictures: expected the config.json of a diffusers AutoencoderKL, VQModel or "
             f"another with encode and decode, got {name or 'none'}"
         )
+    number_format, variant = _dtype(dtype, device), variant_of(path.name for path in folder.iterdir())
     with _silent():
         try:
-            coder = kind.from_pretrained(folder, torch_dtype=_dtype(dtype, device), local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
+            coder = kind.from_pretrained(folder, torch_dtype=number_format, local_files_only=True, variant=variant)
+        except Exception as error:
             raise ValueError(f"cannot load the coder {spec}: {_line(error)}") from error
     return coder.requires_grad_(False).eval().to(device)
 
@@ -89,8 +93,7 @@ def load_coder(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Any:
 def facts_of(spec: str) -> dict[str, Any]:
     """What a generator says of itself in the generator.json of its folder; nothing of one that has none."""
     path = _folder(spec) / "generator.json" if spec == EMBEDDED or Path(spec).expanduser().is_dir() else None
-    facts: dict[str, Any] = json.loads(path.read_text("utf-8")) if path is not None and path.is_file() else {}
-    return facts
+    return read_settings(path) if path is not None and path.is_file() else {}
 
 
 def fingerprint(spec: str) -> str:
@@ -122,7 +125,7 @@ def _folder(spec: str) -> Path:
 
 def _from_hub(spec: str) -> Path:
     import diffusers
-    from huggingface_hub import constants, get_session, snapshot_download
+    from huggingface_hub import HfApi, constants, get_session, snapshot_download
 
     try:
         return Path(diffusers.DiffusionPipeline.download(spec, local_files_only=True))
@@ -143,7 +146,7 @@ def _from_hub(spec: str) -> Path:
         ) from error
     try:
         try:
-            return Path(diffusers.DiffusionPipeline.download(spec))
+            return Path(diffusers.DiffusionPipeline.download(spec, variant=variant_of(HfApi().list_repo_files(spec))))
         except OSError:  # no model_index.json: a coder alone
             return Path(snapshot_download(spec, allow_patterns=["config.json", "*.safetensors"]))
     except Exception as error:
@@ -168,15 +171,18 @@ def _dtype(name: str, device: str) -> torch.dtype:
 
 
 class _silent:
-    """Keeps diffusers and transformers from talking while they load, and leaves them as they were."""
+    """Keeps diffusers and transformers from talking and asking while they load, and leaves them as they were."""
 
     def __enter__(self) -> None:
         from diffusers.utils import logging as ours
+        from transformers import dynamic_module_utils
         from transformers.utils import logging as theirs
 
         self.warnings = warnings.catch_warnings()
         self.warnings.__enter__()
         warnings.simplefilter("ignore")  # names that change between their versions
+        # At 0 they refuse a folder's own code at once; else they ask on stdin whether to run it.
+        self.wait, dynamic_module_utils.TIME_OUT_REMOTE_CODE = dynamic_module_utils.TIME_OUT_REMOTE_CODE, 0
         self.before = [(each, each.get_verbosity()) for each in (ours, theirs)]
         self.bars = theirs.is_progress_bar_enabled()
         for each, _ in self.before:
@@ -186,9 +192,11 @@ class _silent:
 
     def __exit__(self, *raised: Any) -> None:
         from diffusers.utils import logging as ours
+        from transformers import dynamic_module_utils
         from transformers.utils import logging as theirs
 
         self.warnings.__exit__(*raised)
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = self.wait
         for each, verbosity in self.before:
             each.set_verbosity(verbosity)
         ours.enable_progress_bar()
@@ -197,4 +205,7 @@ class _silent:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    said = " ".join(str(error).split())
+    if "trust_remote_code" in said:
+        return "it brings code of its own, and clipopt never runs code that comes with a model"
+    return said[:300] or type(error).__name__

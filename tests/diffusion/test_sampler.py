@@ -36,6 +36,11 @@ def sd(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return diffusion.load_pipeline(str(tiny.stable_diffusion(tmp_path_factory.mktemp("sd"))))
 
 
+@pytest.fixture(scope="module")
+def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return diffusion.load_pipeline(str(tiny.stable_diffusion_xl(tmp_path_factory.mktemp("sdxl"))))
+
+
 def sampler(pipe: Any, settings: dict[str, Any], **more: Any) -> diffusion.Sampler:
     return diffusion.Sampler(pipe, PROMPTS, SEEDS, size=SIZE, **settings, **more)
 
@@ -46,12 +51,11 @@ def test_the_pictures_are_those_of_the_pipeline_itself_and_every_noise_learns(ki
     noise = diffusion.Noise(sampler(pipe, settings))
     images = noise()
     more = {"use_resolution_binning": False, "clean_caption": False} if name == "pixart" else {}
-    if name != "sdxl turbo":  # whose scheduler draws noise of its own
-        own = pipe(
-            PROMPTS, height=16, width=16, num_inference_steps=settings["steps"], guidance_scale=settings["guidance"],
-            generator=[generator(seed) for seed in SEEDS], output_type="pt", **more,
-        ).images  # fmt: skip
-        assert torch.equal(own, images)
+    own = pipe(
+        PROMPTS, height=16, width=16, num_inference_steps=settings["steps"], guidance_scale=settings["guidance"],
+        generator=[generator(seed) for seed in SEEDS], output_type="pt", **more,
+    ).images  # fmt: skip
+    assert torch.equal(own, images)
     images.square().sum().backward()
     assert (noise.noise.grad.flatten(1).norm(dim=1) > 1e-3).all()
     assert "encode_prompt" not in vars(pipe)
@@ -84,9 +88,12 @@ def test_the_words_are_encoded_once(sd: Any, monkeypatch: pytest.MonkeyPatch):
     encode = type(sd).encode_prompt
     monkeypatch.setattr(type(sd), "encode_prompt", lambda *a, **k: calls.append(1) or encode(*a, **k))
     made = sampler(sd, {"steps": 1, "guidance": 2.0})
-    for _ in range(3):
-        made(torch.zeros(2, 4, 8, 8))
-    assert len(calls) == 1
+    made(made.noise())
+    once = len(calls)
+    assert once == 3  # each prompt's for its noise, both for the batch
+    for draw in range(3):
+        made(made.noise(draw), draw=draw)
+    assert len(calls) == once
 
 
 def test_a_chain_without_noise_is_ddim_and_with_it_what_diffusers_draws(sd: Any):
@@ -202,3 +209,67 @@ def test_what_cannot_be_optimized_is_said(sd: Any, tmp_path: Path):
     with pytest.raises(ValueError, match="coder"):
         diffusion.load_pipeline(str(tmp_path))
     assert diffusion.load_coder(str(tmp_path)).config["latent_channels"] == 4
+
+
+@OLD
+def test_a_coder_that_is_cast_there_and_back_in_float16_has_a_gradient(sdxl: Any):
+    half = diffusion.load_pipeline(str(sdxl.name_or_path), dtype="float16")
+    half.vae.register_to_config(force_upcast=True)
+    made = sampler(half, {"steps": 1, "guidance": 0.0})
+    noise = made.noise().requires_grad_()
+    images = made(noise)
+    images.square().sum().backward()
+    assert noise.grad.isfinite().all()
+    assert (noise.grad.flatten(1).norm(dim=1) > 1e-3).all()
+    own = half(
+        PROMPTS, height=16, width=16, num_inference_steps=1, guidance_scale=0.0, output_type="pt",
+        generator=[generator(seed) for seed in SEEDS],
+    ).images  # fmt: skip
+    assert torch.equal(own.float(), images)
+    assert half.vae.dtype == torch.float16
+    made.coder.decode(torch.randn(1, 4, 8, 8, generator=generator(0)).requires_grad_()).sum().backward()
+
+
+@OLD
+def test_the_scorer_sees_no_watermark(sdxl: Any, monkeypatch: pytest.MonkeyPatch):
+    class Watermark:
+        def apply_watermark(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(images.numpy())
+
+    settings = {"steps": 1, "guidance": 0.0}
+    plain = diffusion.Noise(sampler(sdxl, settings))()
+    mark = Watermark()
+    monkeypatch.setattr(sdxl, "watermark", mark)
+    noise = diffusion.Noise(sampler(sdxl, settings))
+    images = noise()
+    images.sum().backward()
+    assert float(noise.noise.grad.abs().max()) > 0
+    assert torch.equal(images, plain)
+    assert sdxl.watermark is mark
+
+
+@OLD
+def test_a_negative_prompt_is_heard_or_said_to_be_unheard(sd: Any, sdxl: Any, tmp_path: Path):
+    kept = sampler(sd, {"steps": 2, "guidance": 4.0})
+    told = sampler(sd, {"steps": 2, "guidance": 4.0}, negative="blue")
+    assert not torch.allclose(kept(kept.noise()), told(told.noise()), atol=1e-4)
+    with pytest.warns(UserWarning, match="does not hear the negative prompt 'blue': its guidance is 0"):
+        sampler(sdxl, {"steps": 1, "guidance": 0.0}, negative="blue")
+    sampler(sdxl, {"steps": 1, "guidance": 0.0})  # with none, nothing is said
+    flux = diffusion.load_pipeline(str(tiny.flux(tmp_path)))
+    settings = {"steps": 2, "guidance": 0.0}
+    told = sampler(flux, settings, negative="blue circle")
+    own = flux(
+        PROMPTS, negative_prompt=["blue circle"] * 2, true_cfg_scale=4.0, height=16, width=16, num_inference_steps=2,
+        guidance_scale=0.0, output_type="pt", generator=[generator(seed) for seed in SEEDS],
+    ).images  # fmt: skip
+    assert torch.equal(own, told(told.noise()))
+    assert not torch.allclose(own, sampler(flux, settings)(told.noise()), atol=1e-4)
+
+
+def test_a_pipeline_that_takes_no_negative_prompt_says_so(sd: Any, monkeypatch: pytest.MonkeyPatch):
+    def call(self: Any, prompt: Any, latents: Any, generator: Any, output_type: Any) -> None: ...
+
+    monkeypatch.setattr(type(sd), "__call__", call)
+    with pytest.warns(UserWarning, match="its call takes no negative prompt"):
+        diffusion.Sampler(sd, PROMPTS, SEEDS, negative="blue")
