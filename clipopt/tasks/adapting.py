@@ -24,6 +24,7 @@ from clipopt.adapt import (
     zero_shot,
 )
 from clipopt.adapt import adapt as learn
+from clipopt.decode import LOOKED_AT
 from clipopt.record import check_out, versions
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.adapted import Adapter
@@ -35,6 +36,7 @@ from clipopt.tasks.labelled import Labelled, find_labelled
 from clipopt.tasks.pictures import BATCH, read_batches
 
 _THROUGH_TOWERS = ("lora", "wise-ft", "full")
+_ALL = 2**26
 _ON_LOOKS, _LOOKS = ("probe", "tip", "tip-f"), "+looks"
 
 
@@ -44,7 +46,7 @@ def prepare(task: Adapt) -> Callable[[], None]:
     Raises:
         ValueError: a setting is wrong, in one line.
     """
-    positive: dict[str, int | float] = {"alpha": task.alpha, "beta": task.beta, "rank": task.rank}
+    positive: dict[str, int | float] = {"tip_alpha": task.tip_alpha, "tip_beta": task.tip_beta, "rank": task.rank}
     positive |= {name: value for name, value in (("steps", task.steps), ("rate", task.rate)) if value is not None}
     require_positive(**positive)
     if task.shots < 0:
@@ -72,7 +74,9 @@ def _adapt(
     broken: list[Path] = []
     numbers = torch.tensor(data.numbers)
     chosen, rest = choose_shots(numbers, task.shots or len(numbers), task.seed)
-    pictures, kept = _read(task, data, chosen, broken, device)
+    # All are in memory at once: of many, each is shrunk, but not below twice what the scorer sees.
+    most = min(LOOKED_AT, max(16 * scorer.image_size**2, _ALL // len(chosen)))
+    pictures, kept = _read(task, data, chosen, broken, device, most)
     lacking = sorted(set(range(len(data.labels))) - set(numbers[kept].tolist()))
     if lacking:
         raise OSError(f"none of the pictures chosen of {data.labels[lacking[0]]} could be read: put others there")
@@ -80,8 +84,8 @@ def _adapt(
     started = time.perf_counter()
     options = Options(
         anchor=task.anchor,
-        alpha=task.alpha,
-        beta=task.beta,
+        alpha=task.tip_alpha,
+        beta=task.tip_beta,
         context=task.context,
         rank=task.rank,
         share=task.share,
@@ -111,7 +115,14 @@ def _adapt(
         "base": adapter.base,
         "base_fingerprint": adapter.fingerprint,
     }
-    notes = {**summary, "settings": vars(options), "shots": task.shots, "seed": task.seed, "versions": versions()}
+    notes = {
+        **summary,
+        "settings": vars(options),
+        "shots": task.shots,
+        "transparency": task.alpha,
+        "seed": task.seed,
+        "versions": versions(),
+    }
     save_adapter(replace(adapter, notes=notes), out)
     if task.json:
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n")
@@ -124,12 +135,17 @@ def _adapt(
 
 
 def _read(
-    task: Adapt, data: Labelled, places: Sequence[int], broken: list[Path], device: torch.device
+    task: Adapt,
+    data: Labelled,
+    places: Sequence[int],
+    broken: list[Path],
+    device: torch.device,
+    most: int = LOOKED_AT,
 ) -> tuple[list[Float[Tensor, "3 _ _"]], list[int]]:
     """Pictures at `places`, and the places of those that could be read."""
     at = {data.pictures[place].path: place for place in places}
     pictures, kept = [], []
-    for batch in read_batches([data.pictures[place] for place in places], broken):
+    for batch in read_batches([data.pictures[place] for place in places], broken, alpha=task.alpha, most=most):
         for found, picture in batch:
             pictures.append(picture.to(device))
             kept.append(at[found.path])

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from clipopt.captions.weights import Weights
 
@@ -80,6 +81,8 @@ class Caption:
     """With --top: how much a caption loses for being like one above it."""
     seed: int = 0
     """Of samples and searches."""
+    alpha: Literal["white", "black", "drop"] = "white"
+    """What transparent parts lie on; drop shows the colours that they hide, as the models' own processors do."""
     device: str = "auto"
     """Where to compute: cpu, cuda, mps; auto takes a GPU where there is one."""
     out: Path | None = None
@@ -128,6 +131,8 @@ class Rank:
     """1 scores the whole picture, up to 5 its corners too."""
     prior: float = Weights.prior
     """Weight of the mean cosine with the background."""
+    alpha: Literal["white", "black", "drop"] = "white"
+    """What transparent parts lie on; drop shows the colours that they hide, as the models' own processors do."""
     device: str = "auto"
     """Where to compute: cpu, cuda, mps; auto takes a GPU where there is one."""
     out: Path | None = None

@@ -74,7 +74,7 @@ def prepare(task: Caption) -> Callable[[], None]:
     scorers = captioner.scorers if isinstance(captioner, BothEyes) else [captioner.scorer]
     device = resolve_device(task.device)
     broken: list[Path] = []
-    batches = read_batches(pictures, broken)
+    batches = read_batches(pictures, broken, alpha=task.alpha)
     batch = next(batches)
     for scorer in scorers:
         check_words(texts, scorer, None)
@@ -213,7 +213,7 @@ def _background(task: Caption, scorer: Scorer, device: str) -> Tensor | None:
         return scorer.encode_text(read_lines(task.background)).mean(0)
     rows = [
         encode_views(scorer, [picture.to(device) for _, picture in batch])[:, 0]
-        for batch in read_batches(find_pictures([task.background]), [])
+        for batch in read_batches(find_pictures([task.background]), [], alpha=task.alpha)
         if batch
     ]
     if not rows:

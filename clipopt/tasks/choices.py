@@ -11,6 +11,7 @@ from typing import Any
 from clipopt import files
 from clipopt.captions import Caption
 from clipopt.tasks.pictures import Found
+from clipopt.tasks.terminal import printable
 
 Captioned = tuple[Found, list[Caption]]
 
@@ -99,16 +100,17 @@ def table(captioned: Sequence[Captioned], top: int, *, sources: bool = False) ->
         sources: Whether to say where each comes from.
     """
     if top == 1:
-        width = max((len(str(found.path)) for found, _ in captioned), default=0)
+        named = [(printable(found.path), best) for found, best in captioned]
+        width = max((len(name) for name, _ in named), default=0)
         return "".join(
-            f"{found.path!s:{width}}  {best[0].text}  ({best[0].probability:.0%}{_source(best[0], sources)})\n"
+            f"{name:{width}}  {printable(best[0].text)}  ({best[0].probability:.0%}{_source(best[0], sources)})\n"
             if best
-            else f"{found.path}  -\n"
-            for found, best in captioned
+            else f"{name}  -\n"
+            for name, best in named
         )
     lines = []
     for found, best in captioned:
-        lines.append(f"{found.path}{_source(best[0], sources)}" if best else str(found.path))
+        lines.append(f"{printable(found.path)}{_source(best[0], sources) if best else ''}")
         if not best:
             lines.append("  no candidate")
             continue
@@ -116,7 +118,7 @@ def table(captioned: Sequence[Captioned], top: int, *, sources: bool = False) ->
         lines.append("".join(f"{name:>12}" for name in ("score", *parts, "probability")) + "  caption")
         for c in best:
             numbers = [f"{value:12.3f}" for value in (c.score, *(c.parts[name] for name in parts))]
-            lines.append("".join(numbers) + f"{c.probability:>12.1%}  {c.text}")
+            lines.append("".join(numbers) + f"{c.probability:>12.1%}  {printable(c.text)}")
     return "".join(f"{line}\n" for line in lines)
 
 

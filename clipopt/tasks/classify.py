@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Classify:
     """Who sees: see `clipopt image --help`, or the folder of an adapter."""
     top: int = 1
     """Labels of each picture."""
+    alpha: Literal["white", "black", "drop"] = "white"
+    """What transparent parts lie on; drop shows the colours that they hide, as the models' own processors do."""
     device: str = "auto"
     """Where to compute: cpu, cuda, mps; auto takes a GPU where there is one."""
     out: Path | None = None

@@ -24,6 +24,7 @@ from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.labelled import subfolder
 from clipopt.tasks.pictures import Found, find_pictures, read_batches, read_lines
 from clipopt.tasks.progress import progress
+from clipopt.tasks.terminal import printable
 from clipopt.tasks.words import check_words
 
 _FORMATS = (".csv", ".json", ".jsonl")
@@ -53,7 +54,7 @@ def prepare(task: Classify) -> Callable[[], None]:
     check_words(labels, scorer, None)
     _say_abstained(scorer, labels)
     broken: list[Path] = []
-    batches = read_batches(pictures, broken)
+    batches = read_batches(pictures, broken, alpha=task.alpha)
     batch = next(batches)
 
     def work() -> None:
@@ -165,11 +166,12 @@ def _row(found: Found, shares: Float[Tensor, " c"], labels: Sequence[str], top: 
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    width = max((len(row["path"]) for row in rows), default=0)
+    names = [printable(row["path"]) for row in rows]
+    width = max(map(len, names), default=0)
     lines = []
-    for row in rows:
-        said = [f"{name} ({share:.0%})" for name, share in zip(row["labels"], row["probabilities"], strict=True)]
-        lines.append(f"{row['path']:{width}}  {', '.join(said)}\n")
+    for name, row in zip(names, rows, strict=True):
+        said = [f"{label} ({share:.0%})" for label, share in zip(row["labels"], row["probabilities"], strict=True)]
+        lines.append(f"{name:{width}}  {printable(', '.join(said))}\n")
     return "".join(lines)
 
 

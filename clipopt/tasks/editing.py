@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from clipopt.tasks.prompts import parse_prompt
 
@@ -38,6 +38,8 @@ class Editing:
     image_prompt: tuple[Path, ...] = ()
     """A picture to resemble, beside the words or instead of them; can be given several times. Both are seen through
     the same crops, so what is where counts."""
+    alpha: Literal["white", "black", "drop"] = "white"
+    """What transparent parts of all given pictures lie on; drop shows the colours that they hide."""
     tile: bool = False
     """Make a tile that repeats without a seam; summary.json measures it."""
 
@@ -52,34 +54,28 @@ class Editing:
         """What the files hold, in short."""
         return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in self.paths().items()}
 
-    def as_config(self) -> dict[str, Any]:
-        """The settings as config.json keeps them, from which `from_config` makes them again."""
-        absolute = {name: path and path.absolute() for name, path in (("init", self.init), ("mask", self.mask))}
-        regions = [[path.absolute(), text] for path, text in self.region]
-        return vars(self) | absolute | {"region": regions, "image_prompt": [p.absolute() for p in self.image_prompt]}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Editing":
-        """The settings that `as_config` wrote."""
-        one = {name: config[name] and Path(config[name]) for name in ("init", "mask")}
-        regions = tuple((Path(path), text) for path, text in config["region"])
-        return cls(**{**config, **one, "region": regions, "image_prompt": tuple(map(Path, config["image_prompt"]))})
-
     def texts(self) -> list[Mapping[str, float]]:
         """All that is said here, for a look at its words."""
         said: list[Mapping[str, float]] = [parse_prompt(text) for _, text in self.region]
         return said if self.was is None else [*said, {self.was: 1.0}]
 
-    def load(self) -> "tuple[Edit, list[Images]]":
+    def load(self, *, resized: bool) -> "tuple[Edit, list[Images]]":
         """What the files hold, and the pictures to resemble.
+
+        Args:
+            resized: Whether --init will have another size; else it keeps every pixel.
 
         Raises:
             ValueError: a file cannot be read, a mask is black, or something lacks the picture it speaks of.
         """
-        from clipopt import files
+        from clipopt.decode import LOOKED_AT, load_image
         from clipopt.tasks.edits import Edit, Region, mask_of
 
-        images = {name: files.load_image(path) for name, path in self.paths().items()}
+        whole = () if resized else ("init",)
+        images = {
+            name: load_image(path, alpha=self.alpha, most=None if name in whole else LOOKED_AT)
+            for name, path in self.paths().items()
+        }
         init = images.get("init")
         for name, given in (("mask", self.mask), ("was", self.was), ("keep", self.keep)):
             if init is None and given is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clipopt.decode import Alpha
     from clipopt.scorers import Scorer
     from clipopt.tasks.penalties import Penalties
 
@@ -38,7 +39,7 @@ class Extras:
     aesthetic_weight: float = 0.02
     """How much."""
 
-    def load(self, scorer: "Scorer", palette: str, *, has_init: bool) -> "Penalties":
+    def load(self, scorer: "Scorer", palette: str, *, has_init: bool, alpha: "Alpha" = "white") -> "Penalties":
         """Everything that is named here, checked and in memory.
 
         Raises:
@@ -51,7 +52,7 @@ class Extras:
             raise ValueError("--likeness speaks of a picture: give it with --init FILE")
         import torch
 
-        from clipopt import files
+        from clipopt.decode import LOOKED_AT, load_image
         from clipopt.losses import load_aesthetic
         from clipopt.params.palette import fixed_colours
         from clipopt.tasks.parameters import parse_palette
@@ -62,7 +63,7 @@ class Extras:
             raise ValueError(f"--few-colours needs a --palette by name or of colours, got {palette} to be learned")
         if isinstance(colours, str):
             colours = fixed_colours(colours)
-        edges = None if self.edges is None else files.load_image(self.edges)
+        edges = None if self.edges is None else load_image(self.edges, alpha=alpha, most=LOOKED_AT)
         head = None if self.aesthetic is None else load_aesthetic(self.aesthetic)
         if head is not None:
             with torch.no_grad():
@@ -78,15 +79,3 @@ class Extras:
         }
         read = {name: path for name, path in paths.items() if path is not None and path.is_file()}
         return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in read.items()}
-
-    def as_config(self) -> dict[str, Any]:
-        """The settings as config.json keeps them, from which `from_config` makes them again."""
-        aesthetic = self.aesthetic
-        if aesthetic is not None and Path(aesthetic).expanduser().is_file():
-            aesthetic = str(Path(aesthetic).expanduser().absolute())
-        return vars(self) | {"edges": self.edges and self.edges.absolute(), "aesthetic": aesthetic}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Extras":
-        """The settings that `as_config` wrote."""
-        return cls(**{**config, "edges": config["edges"] and Path(config["edges"])})

@@ -16,13 +16,12 @@ from clipopt.tasks.kinds import ANY_SIZE, GRIDS, VECTORS, Begin, Cutouts, Param,
 from clipopt.tasks.planner import Plan, expected_files, forecast, in_words, memory_needed, stages_of
 from clipopt.tasks.presets import SETTLED, check_guides, kind_of, settle
 from clipopt.tasks.prompts import parse_prompt, with_negatives
+from clipopt.tasks.settings import WORDS, anchored, as_config, of_run, refuse_beside_resume
 from clipopt.tasks.words import understand
 
 if TYPE_CHECKING:
     from clipopt.record import Run
     from clipopt.tasks.drawing import Drawing
-
-_SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,8 @@ class Image:
     size: str | None = None
     """Pixels of the picture: N for a square, or WxH. By default that of --init, else 256."""
     steps: int | None = None
-    """Steps of the optimizer; more is finer up to a point. By default as suits --param, 120 to 200; 100 with a
+    """Steps of the optimizer; more is finer up to a point. Beside --resume: make a finished run longer, to so many in
+    all. By default as suits --param, 120 to 200; 100 with a
     natural scorer, 60 with both small ones."""
     seed: int = Plan.seed
     """Seed of the first picture of each prompt. The same seed gives the same picture."""
@@ -136,7 +136,7 @@ class Image:
     overwrite: bool = False
     """Replace the run that --out holds."""
     resume: Path | None = None
-    """Continue the run in this folder with its own settings, on the CPU bit for bit."""
+    """Continue the run in this folder with its own settings: on the CPU bit for bit, with as many threads."""
     dry_run: bool = False
     """Check everything, load the models, take a few steps of each size to measure what all would cost, say which
     memory, time and files to expect, and write nothing."""
@@ -154,40 +154,32 @@ class Image:
         if self.resume is not None:
             return self._prepare_resume(self.resume)
         drawing, fingerprints = self._load()
-        from clipopt.record import Run, check_out
+        from clipopt.record import check_out
+        from clipopt.tasks.recorded import begin
 
         check_out(self.out, overwrite=self.overwrite)
         if self.dry_run:
             return lambda: self._say_plan(drawing, fingerprints)
 
         def work() -> None:
-            run = Run.create(
-                self.out, "image", drawing.items[0].label, self._settings(drawing),
-                command=["clipopt", *sys.argv[1:]], fingerprints=fingerprints, overwrite=self.overwrite,
-            )  # fmt: skip
-            self._draw(drawing, run)
+            self._draw(drawing, begin("image", self, drawing.items[0].label, self._settings(drawing), fingerprints))
 
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
         from clipopt.record import Run
+        from clipopt.tasks.recorded import restore
 
-        kept = ("resume", "device", "dry_run", "json", "quiet", "editing", "extras")
-        groups = ((self, Image(())), (self.editing, Editing()), (self.extras, Extras()))
-        for given, default in groups:
-            for name, value in vars(given).items():
-                if name not in kept and value != getattr(default, name):
-                    option = "a prompt" if name == "prompts" else f"--{name.replace('_', '-')}"
-                    raise ValueError(f"--resume continues a run with its own settings: leave out {option}")
-        run = Run.resume(folder, "image")
-        settings = _from_config(run.config, folder)
+        refuse_beside_resume(self, ("resume", "steps", "device", "dry_run", "json", "quiet"))
+        run = Run.resume(folder, "image", steps=self.steps, dry=self.dry_run)
+        settings = of_run(Image, run)
         if self.device != "auto":
             settings = dataclasses.replace(settings, device=self.device)
         settings = dataclasses.replace(settings, dry_run=self.dry_run, json=self.json, quiet=self.quiet)
         drawing, fingerprints = settings._load()
-        run.require(fingerprints=fingerprints)
-        if run.state is not None:
-            drawing.load_state(run.state)
+        run.require(config={WORDS: dict(drawing.said)}, fingerprints=fingerprints)
+        drawing.extend(run.total)
+        restore(run, drawing.load_state)
         if self.dry_run:
             return lambda: settings._say_plan(drawing, fingerprints, run)
         return lambda: settings._draw(drawing, run)
@@ -200,7 +192,7 @@ class Image:
         from clipopt.scorers import load_scorer
         from clipopt.tasks.drawing import Drawing, Item
 
-        edit, pictures = self.editing.load()
+        edit, pictures = self.editing.load(resized=self.size is not None)
         plan = self._plan(None if edit.init is None else (edit.init.shape[-1], edit.init.shape[-2]))
         self.editing.check_shapes(edit, (plan.height, plan.width))
         device = resolve_device(self.device)
@@ -219,7 +211,7 @@ class Image:
         for prompt in prompts:
             parts: list[tuple[str | Tensor, float]] = [*prompt.items(), *resembled]
             items += [Item(dict(parts), self.seed + i, self._label(prompt, i)) for i in range(self.seeds)]
-        extras = self.extras.load(scorers[0], plan.palette, has_init=edit.init is not None)
+        extras = self.extras.load(scorers[0], plan.palette, has_init=edit.init is not None, alpha=self.editing.alpha)
         drawing = Drawing(plan, items, scorers, judge=judge, edit=edit, extras=extras, said=said, device=device)
         return drawing, fingerprints | self.editing.fingerprints() | self.extras.fingerprints()
 
@@ -329,21 +321,9 @@ class Image:
 
     def _settings(self, drawing: "Drawing") -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
-        settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
-        plan = drawing.plan
-        settings |= {"scorer": self._scorers(), "judge": self._judge()}
-        settings |= {"size": f"{plan.width}x{plan.height}", "stages": plan.stages}
-        settings |= {name: getattr(plan, name) for name in SETTLED}
-        groups = {"editing": self.editing.as_config(), "extras": self.extras.as_config()}
-        return settings | groups | {"device": str(drawing.device)}
-
-
-def _from_config(config: Mapping[str, Any], folder: Path) -> Image:
-    """The settings of a run that `_settings` wrote."""
-    several = ("prompts", "negative", "scorer", "scorer_weight", "scorer_start")
-    texts = {name: tuple(config.get(name, ())) for name in several}
-    try:
-        groups = {"editing": Editing.from_config(config["editing"]), "extras": Extras.from_config(config["extras"])}
-        return Image(**{**config, **texts, **groups})
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error
+        plan, aesthetic = drawing.plan, self.extras.aesthetic
+        settings = as_config(self) | {name: getattr(plan, name) for name in SETTLED}
+        settings |= {"scorer": tuple(map(anchored, self._scorers())), "judge": anchored(self._judge())}
+        settings |= {"size": f"{plan.width}x{plan.height}", "stages": plan.stages, "device": str(drawing.device)}
+        settings["extras"]["aesthetic"] = aesthetic and anchored(aesthetic)
+        return settings | {WORDS: dict(drawing.said)}

@@ -30,6 +30,8 @@ class Index:
     """The source holds embeddings that clip-retrieval wrote; --scorer is the model that they were made with."""
     backend: Literal["exact", "usearch", "faiss"] = "exact"
     """Also build a graph with usearch or faiss, which finds almost all of the nearest, and faster in large indexes."""
+    alpha: Literal["white", "black", "drop"] = "white"
+    """What transparent parts lie on; drop shows the colours that they hide, as the models' own processors do."""
     device: str = "auto"
     """Where to compute: cpu, cuda, mps; auto takes a GPU where there is one."""
     out: Path | None = None

@@ -44,7 +44,7 @@ def prepare(task: Index) -> Callable[[], None]:
         wanted = {text: ({"text": text}, text) for text in read_lines(task.source)}
     else:
         sort = (SOUNDS, "sound") if hears else (SUFFIXES, "picture")
-        wanted = {str(found.name): (_stamp(found), found) for found in find_pictures([task.source], *sort)}
+        wanted = {str(found.name): (_stamp(found, task.alpha), found) for found in find_pictures([task.source], *sort)}
     if task.backend != "exact":
         from clipopt.search.approximate import require_library
 
@@ -200,7 +200,7 @@ def _add_pictures(
         if rows:
             index.append(torch.cat(rows), items)
         return len(items)
-    for batch in read_batches([found for _, found in new], broken):
+    for batch in read_batches([found for _, found in new], broken, alpha=task.alpha):
         if batch:
             rows.append(encode_views(scorer, [picture.to(device) for _, picture in batch])[:, 0])
             items += [stamps[found.path] for found, _ in batch]
@@ -229,7 +229,8 @@ def _say(task: Index, index: Store, added: int, removed: int, broken: Sequence[P
     sys.stdout.write(f"{said}\n{index.folder}\n")
 
 
-def _stamp(found: Found) -> dict[str, Any]:
-    """What an index keeps of a picture; another size or time means another picture."""
+def _stamp(found: Found, alpha: str) -> dict[str, Any]:
+    """What an index keeps of a picture; another size or time means another picture, and another `alpha` other rows."""
     status = found.path.stat()
-    return {"path": str(found.name), "bytes": status.st_size, "time": status.st_mtime_ns}
+    stamp = {"path": str(found.name), "bytes": status.st_size, "time": status.st_mtime_ns}
+    return stamp if alpha == "white" else {**stamp, "alpha": alpha}

@@ -1,6 +1,7 @@
 """Pictures with labels: a folder with a subfolder for each label, or a CSV file of path and label."""
 
 import csv
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,11 @@ class Labelled:
 
 
 def subfolder(found: Found) -> str | None:
-    """The subfolder of the given folder that a picture stands in, however deep; None where it stands in none."""
-    return found.name.parts[0] if len(found.name.parts) > 1 else None
+    """The subfolder of the given folder that a picture stands in, however deep; None where it stands in none.
+
+    What is no UTF-8 in its name is replaced: scorers read text.
+    """
+    return os.fsencode(found.name.parts[0]).decode(errors="replace") if len(found.name.parts) > 1 else None
 
 
 def find_labelled(data: Path) -> Labelled:

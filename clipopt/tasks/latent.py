@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from clipopt.tasks.checks import parse_size, require_positive, resolve_device
 from clipopt.tasks.editing import Editing
@@ -101,6 +101,8 @@ class Latent:
     """A picture to start from: encoded, and for all methods but latent given noise again, see --strength."""
     mask: Path | None = None
     """A picture whose white part says where --init may change. All else stays as it is, to the bit."""
+    alpha: Literal["white", "black", "drop"] = "white"
+    """What transparent parts of --init and --mask lie on; drop shows the colours that they hide."""
     feather: float = Editing.feather
     """Width of the soft edge inside the mask, as a fraction of the picture's shorter side."""
     strength: float | None = None
@@ -193,8 +195,8 @@ class Latent:
         from clipopt.tasks.generating import Generating
         from clipopt.tasks.sight import Item
 
-        editing = Editing(init=self.init, mask=self.mask, feather=self.feather)
-        edit, _ = editing.load()
+        editing = Editing(init=self.init, mask=self.mask, alpha=self.alpha, feather=self.feather)
+        edit, _ = editing.load(resized=True)
         facts = facts_of(self.generator)
         given = {name: getattr(self, name) for name in _CHOSEN}
         plan = settle(self.method or suited(facts), self.generator, facts, given)

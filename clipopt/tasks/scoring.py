@@ -16,6 +16,7 @@ from clipopt.captions import TextEncoder, encode_views, probabilities
 from clipopt.captions.clipscore import clipscore, prefixed, ref_clipscore, torchmetrics_clipscore
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
+from clipopt.tasks.captioned import Owners, read_captions, read_references
 from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.choices import check_file
 from clipopt.tasks.pictures import SOUNDS, SUFFIXES, Found, find_pictures, hear, read_batches
@@ -32,24 +33,22 @@ def prepare(task: Score) -> Callable[[], None]:
     Raises:
         ValueError: a setting or a file is wrong, in one line.
     """
-    captions: dict[str, str] = _read(task.candidates, str)
-    references = None if task.references is None else _read(task.references, list)
+    captions = read_captions(task.candidates)
+    references = None if task.references is None else read_references(task.references)
     if references is not None and task.variant == "torchmetrics":
         raise ValueError("--references belong to CLIPScore: leave out --variant torchmetrics")
-    if references is not None and (lacking := [name for name in captions if not references.get(name)]):
-        raise ValueError(f"{task.references} has no reference for {lacking[0]} ({len(lacking)} are lacking)")
     hears = is_clap(task.scorer)
-    pictures = _find(task, captions, *((SOUNDS, "sound") if hears else (SUFFIXES, "picture")))
+    pictures, references = _find(task, captions, references, *((SOUNDS, "sound") if hears else (SUFFIXES, "picture")))
     if task.out is not None:
         check_file(task.out, overwrite=task.overwrite)
     device = resolve_device(task.device)
     # A measure is not rounded.
     scorer = (load_clap if hears else load_scorer)(task.scorer, device=str(device), dtype="float32")
     broken: list[Path] = []
-    names = [found.path.stem for found in pictures]
+    names = list(captions)
     if isinstance(scorer, ClapScorer):
         return lambda: _hear(task, scorer, pictures, captions, references)
-    batches = read_batches(pictures, broken)
+    batches = read_batches(pictures, broken, alpha=task.alpha)
     first = next(batches)
     check_words([*captions.values(), *chain.from_iterable((references or {}).values())], scorer, None)
 
@@ -78,23 +77,41 @@ def _hear(
     rows = [row for _, row in hear(scorer, sounds, broken)]
     if broken:
         raise OSError(f"cannot read {broken[0]}: a mean without it would be of other sounds")
-    names = [found.path.stem for found in sounds]
-    _say(task, *_score(task, scorer, torch.stack(rows), names, captions, references), scorer)
+    _say(task, *_score(task, scorer, torch.stack(rows), list(captions), captions, references), scorer)
 
 
-def _find(task: Score, captions: dict[str, str], suffixes: Sequence[str], what: str) -> list[Found]:
+def _find(
+    task: Score, captions: dict[str, str], references: dict[str, list[str]] | None, suffixes: Sequence[str], what: str
+) -> tuple[list[Found], dict[str, list[str]] | None]:
+    """The picture of every caption, and the references by the captions' keys."""
     if not task.pictures.is_dir():
         raise ValueError(f"expected a folder of {what}s, got {task.pictures}")
-    by_name: dict[str, Found] = {}
-    for found in find_pictures([task.pictures], suffixes, what):
-        name = found.path.stem
-        if name in captions and name in by_name:
-            raise ValueError(f"{by_name[name].path} and {found.path} are both the {what} {name}: remove one")
-        by_name[name] = found
-    if lacking := [name for name in captions if name not in by_name]:
-        raise ValueError(f"{task.pictures} has no {what} {lacking[0]} ({len(lacking)} are lacking)")
-    # Named by the file of captions: one that is broken is an error.
-    return [Found(by_name[name].path, by_name[name].name, named=True) for name in captions]
+    owners = Owners(find_pictures([task.pictures], suffixes, what))
+    if lacking := [name for name in captions if not owners(name)]:
+        raise ValueError(
+            f"{task.pictures} has no {what} {lacking[0]} ({len(lacking)} are lacking): expected a file name, with or "
+            f"without its suffix, or its number in COCO"
+        )
+    keys: dict[Path, str] = {}
+    pictures = []
+    for name in captions:
+        first, *others = owners(name)
+        if others:
+            raise ValueError(f"{first.path} and {others[0].path} are both the {what} {name}: remove one")
+        if first.path in keys:
+            raise ValueError(f"{keys[first.path]} and {name} in {task.candidates} are one {what}: leave one out")
+        keys[first.path] = name
+        # Named by the file of captions: one that is broken is an error.
+        pictures.append(Found(first.path, first.name, named=True))
+    if references is None:
+        return pictures, None
+    found: dict[str, list[str]] = {}
+    for name, texts in references.items():
+        for owner in [name] if name in captions else [keys[f.path] for f in owners(name) if f.path in keys]:
+            found.setdefault(owner, []).extend(texts)
+    if lacking := [name for name in captions if not found.get(name)]:
+        raise ValueError(f"{task.references} has no reference for {lacking[0]} ({len(lacking)} are lacking)")
+    return pictures, found
 
 
 def _score(
@@ -110,7 +127,8 @@ def _score(
     plain = [captions[name] for name in names]
     if task.variant == "torchmetrics":
         rows = encode(plain)
-        columns = {_TORCHMETRICS: 100 * (images * rows).sum(1)}
+        pairs = zip(images.split(1), rows.split(1), strict=True)
+        columns = {_TORCHMETRICS: torch.stack([torchmetrics_clipscore(*pair) for pair in pairs])}
         means = {_TORCHMETRICS: float(torchmetrics_clipscore(images, rows))}
     else:
         # A sound is no photo.
@@ -137,22 +155,3 @@ def _say(
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write("".join(f"{key}: {mean:.4f}\n" for key, mean in means.items()))
-
-
-def _read(path: Path, kind: type) -> dict[str, Any]:
-    """A JSON object of picture to a text, or with `kind` list, to one text or several."""
-    what = '{"picture": "a caption", ...}' if kind is str else '{"picture": ["a reference", ...], ...}'
-    try:
-        entries: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: expected JSON such as {what}; {error}") from error
-    if isinstance(entries, dict) and kind is list:
-        entries = {name: [texts] if isinstance(texts, str) else texts for name, texts in entries.items()}
-
-    def right(value: Any) -> bool:
-        texts = [value] if isinstance(value, str) else value
-        return isinstance(value, kind) and all(isinstance(text, str) for text in texts)
-
-    if not isinstance(entries, dict) or not entries or not all(map(right, entries.values())):
-        raise ValueError(f"{path} must hold JSON such as {what}")
-    return dict(entries)

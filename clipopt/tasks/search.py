@@ -24,7 +24,9 @@ class Search:
     without: tuple[str, ...] = ()
     """A text or picture to take away from the query; can be given several times."""
     duplicates: float | None = None
-    """Instead of a query: groups of items whose cosine is at least this, for example 0.97."""
+    """Instead of a query: groups of items that are linked by a cosine of at least this, for example 0.97. Of each the
+    one to keep stands first (more pixels, then the larger file, then the name), and the others with their cosine to
+    it."""
     top: int = 10
     """How many to find."""
     scorer: str | None = None
@@ -32,6 +34,8 @@ class Search:
     moved to another place."""
     backend: Literal["exact", "usearch", "faiss"] = "exact"
     """exact looks at every item; the others use the graph that `clipopt index --backend` built."""
+    alpha: Literal["white", "black", "drop"] | None = None
+    """What transparent parts of a picture that is asked for lie on; by default as the index was made."""
     device: str = "auto"
     """Where to compute: cpu, cuda, mps; auto takes a GPU where there is one."""
     out: Path | None = None

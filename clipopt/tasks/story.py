@@ -76,6 +76,8 @@ class Story:
     """The same seed gives the same film."""
     init: Path | None = None
     """A picture to start from, by default grey noise."""
+    alpha: Literal["white", "black", "drop"] = "white"
+    """What its transparent parts lie on; drop shows the colours that they hide."""
     lr: float = Shooting.lr
     """Learning rate."""
     crops: int = Shooting.crops
@@ -146,13 +148,13 @@ class Story:
         timeline, plan = self._timeline(), self._plan()
         if any(later - at < 1 / plan.fps for at, later in timeline.spans()):
             raise ValueError(f"every prompt needs a frame of its own, 1/{plan.fps:g} s: raise --fps or its seconds")
-        from clipopt import files
+        from clipopt.decode import LOOKED_AT, load_image
         from clipopt.scorers import load_scorer
         from clipopt.tasks.filming import Filming
 
         device = resolve_device(self.device)
         require_memory(memory_needed(plan), device, f"a film of {plan.width} x {plan.height} pixels")
-        init = None if self.init is None else files.load_image(self.init)
+        init = None if self.init is None else load_image(self.init, alpha=self.alpha, most=LOOKED_AT)
         scorer = load_scorer(self.scorer, device=str(device))
         judge = None if self.judge == "none" else load_scorer(self.judge, device=str(device))
         judge = check_words((text for key in timeline.keys for text in key.prompt), scorer, judge)
