@@ -88,7 +88,7 @@ class Drawing:
         self.device = torch.device(device)
         scorers = [scorer] if isinstance(scorer, Scorer) else [*scorer]
         self._eyes = {"score": scorers} | ({} if judge is None else {"judge": [judge]})
-        self._said = said or {}
+        self.said = said or {}
         self._natural = any(isinstance(scorer, Perceives) for scorer in scorers)
         # A large network takes as long for a look as for a step.
         self.look_every = max(1, plan.steps // (LOOKS // 3 if self._natural else LOOKS))
@@ -103,20 +103,20 @@ class Drawing:
         # A tile is made with a margin, which is then blended into its other side.
         canvas = (size[0] + size[0] // MARGIN, size[1] + size[1] // MARGIN) if edit.tile else size
         given = None if edit.init is None else resize(edit.init, size)
-        init, varied = None if given is None else extend(given, canvas), 0.0
+        init = None if given is None else extend(given, canvas)
         if stage:
             with torch.no_grad():
                 init = enlarge(self.image(), canvas, init)
-        elif init is None and self._rough is not None:
-            init, varied = self._rough, VARIED if self._natural else 0.0
+        elif init is None:
+            init = self._rough
         rng = [
             generator(item.seed, *([START, n] if n else [])) for item, n in zip(self.items, self._starts, strict=True)
         ]
         self.stage = stage
         colours = parse_palette(plan.palette)
-        self.image: nn.Module = make(
-            plan.param, canvas, rng=rng, init=init, colours=colours, natural=self._natural, varied=varied
-        ).to(self.device)
+        self.image: nn.Module = make(plan.param, canvas, rng=rng, init=init, colours=colours, natural=self._natural).to(
+            self.device
+        )
         self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr, fused=True)
         self._given = None if given is None else given.to(self.device)
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
@@ -126,6 +126,11 @@ class Drawing:
         needed = plan.render is not None or plan.param in VECTORS
         kept = {name: value.detach().clone() for name, value in self.image.named_parameters() if needed}
         self.best = Best(start, self._score(start), torch.full((len(self.items),), step), kept)
+
+    def extend(self, steps: int | None) -> None:
+        """Let a finished run take more steps, so many in all; None leaves it as it is."""
+        if steps is not None:
+            self.plan = replace(self.plan, steps=steps, planned=self.plan.steps)
 
     def _sights(self, eyes: Sequence[Scorer], size: tuple[int, int], mask: Mask | None) -> dict[str, "_Sights"]:
         """What scorers are asked, by the names of the terms of the loss."""
@@ -148,7 +153,7 @@ class Drawing:
     def _ask(self, eyes: Sequence[Scorer], items: Sequence[Item], size: tuple[int, int], **more: Any) -> "_Sights":
         """What is asked of the pictures or of a part of them, of each scorer what it can hear."""
         free = self.edit.init is None and not self.edit.tile and more.get("part") is None
-        said = [asks(eye, items, self._said, boxes=free and self.plan.begin == "sketch") for eye in eyes]
+        said = [asks(eye, items, self.said, boxes=free and self.plan.begin == "sketch") for eye in eyes]
         if eyes is self._eyes["score"]:
             said, heard = hearing(said, self.plan.weights, items)
             if self.edit.init is not None and self.edit.was is None and not self.plan.weights:
@@ -170,7 +175,7 @@ class Drawing:
     def _change(self, eye: Scorer, given: Images, was: str) -> tuple[Images, str] | None:
         """What a picture showed, in words that a scorer knows; None where it knows none for it."""
         if unknown_words(eye, [was]):
-            was = self._said.get(was, was)
+            was = self.said.get(was, was)
         return None if not was or (isinstance(eye, Abstains) and eye.abstains(was)) else (given, was)
 
     def scene(self, step: int | None = None) -> Images:
@@ -257,10 +262,13 @@ class Drawing:
         with torch.no_grad():
             otherwise = self.image()
         choose = partial(self._score, first=True)
-        told = [replace(item, prompt=reworded(item.prompt, self._said)) for item in self.items]
+        told = [replace(item, prompt=reworded(item.prompt, self.said)) for item in self.items]
         rough, drawn = best_starts(self.plan.begin, told, self.plan.tries, otherwise, choose, self.device)
         if self._natural:
-            rough = torch.where(drawn[:, None, None, None].to(rough.device), 0.5 + PALER * (rough - 0.5), rough)
+            noise = otherwise - otherwise.mean((1, 2, 3), keepdim=True)
+            noise = noise / noise.std((1, 2, 3), keepdim=True).clamp_min(1e-6)
+            paler = (0.5 + PALER * (rough - 0.5) + VARIED * noise).clamp(0, 1)
+            rough = torch.where(drawn[:, None, None, None].to(rough.device), paler, rough)
         self._rough = rough
         self.enter(0)
 
@@ -338,7 +346,7 @@ class Drawing:
                     row[f"{eye.name} sees"] = eye.names_in(images[number : number + 1])[0]
                 else:
                     other = {
-                        text: self._said[text] for text in texts if text in self._said and unknown_words(eye, [text])
+                        text: self.said[text] for text in texts if text in self.said and unknown_words(eye, [text])
                     }
                     row |= {f'{eye.name} reads "{text}" as': words or "nothing" for text, words in other.items()}
             rows.append(row)

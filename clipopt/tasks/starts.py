@@ -20,6 +20,8 @@ from clipopt.types import Images, PerItem, generator
 
 _STEPS, _GUIDANCE = 4, 2.0  # of a sample: layout and colours are what is wanted of it
 _SCALE, _SHIFT, _TURN = 0.12, 0.04, 0.06  # of a sketch: of its size in octaves, of its side, in radians
+_SMALLEST, _LARGEST = -0.4, 0.25  # size of a sketch by its seed, in octaves
+_LOOK = 1  # keeps the draws of how a seed's sketches look apart from those of where a try puts them
 
 
 def best_starts(
@@ -93,8 +95,9 @@ class _Sketches:
     def of(self, texts: Sequence[str], seeds: Sequence[int]) -> Callable[[int], Images]:
         with torch.no_grad():
             pictures = [self._drawn(text) for text in texts]
-        pairs = list(zip(pictures, seeds, strict=True))
-        return lambda number: torch.cat([_moved(picture, seed, number) for picture, seed in pairs])
+        free = [not parts(text) and not {"left", "right"} & set(words(text)) for text in texts]
+        each = list(zip(pictures, seeds, free, strict=True))
+        return lambda number: torch.cat([_moved(picture, seed, number, free) for picture, seed, free in each])
 
     def _drawn(self, text: str) -> Images:
         """What `text` says; of several things each is drawn by itself."""
@@ -110,11 +113,18 @@ class _Sketches:
         return made.clamp(0, 1)
 
 
-def _moved(picture: Float[Tensor, "1 3 _ _"], seed: int, number: int) -> Images:
-    """`picture` a little smaller or larger, aside and turned, its border continued: so seeds and tries differ."""
+def _moved(picture: Float[Tensor, "1 3 _ _"], seed: int, number: int, free: bool) -> Images:
+    """`picture` a little smaller or larger, aside and turned, its border continued: so tries differ.
+
+    So do seeds where the text leaves it `free`: their sketches face either side and are of several sizes.
+    """
     rng = generator(seed, number)
     scale, across, down, turn = torch.randn(4, generator=rng).clamp(-2, 2).tolist()
     size, angle = 2 ** (_SCALE * scale), _TURN * turn
+    if free:
+        face, share = torch.rand(2, generator=generator(seed, 0, _LOOK)).tolist()
+        size *= 2 ** (_SMALLEST + (_LARGEST - _SMALLEST) * share)
+        picture = picture.flip(-1) if face < 0.5 else picture
     c, s = math.cos(angle) / size, math.sin(angle) / size
     matrix = picture.new_tensor([[[c, -s, 2 * _SHIFT * across], [s, c, 2 * _SHIFT * down]]])
     grid = F.affine_grid(matrix, list(picture.shape), align_corners=False)
