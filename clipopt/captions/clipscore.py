@@ -54,5 +54,8 @@ def ref_clipscore(
 
 
 def torchmetrics_clipscore(image: Float[Tensor, "b d"], caption: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-    """What torchmetrics calls CLIPScore: 100 times the mean cosine, and only the mean is at least 0; no prefix."""
+    """What torchmetrics calls CLIPScore: 100 times the mean cosine, and only the mean is at least 0; no prefix.
+
+    So that of one picture is at least 0, too, and a mean of several may be less than the mean of theirs.
+    """
     return (100 * (image * caption).sum(1)).mean().clamp(min=0)

@@ -20,8 +20,7 @@ _FIRST = 4
 _NEIGHBOURS = 32
 _EXPANSION = 128
 _ADDED = 65536
-_SUM = ".blake2b"
-_OURS = re.compile(r"approximate-[0-9a-f]{12}\.(usearch|faiss)(\.blake2b)?")
+_OURS = re.compile(r"(approximate|checksum)-[0-9a-f]{12}\.(usearch|faiss)")
 
 
 def approximate_file(index: Index, backend: Backend) -> Path:
@@ -33,7 +32,7 @@ def is_whole(index: Index, backend: Backend) -> bool:
     """Whether the graph over the index as it is now is there, byte for byte as it was built."""
     try:
         path = folders.within(index.folder, approximate_file(index, backend).name)
-        told = folders.within(index.folder, f"{path.name}{_SUM}").read_text(encoding="ascii", errors="replace").strip()
+        told = folders.within(index.folder, _sum_file(path).name).read_text(encoding="ascii", errors="replace").strip()
         return told == _sum(path)
     except (OSError, ValueError):
         return False
@@ -62,11 +61,15 @@ def build(index: Index, backend: Backend) -> Path:
             else:
                 _library(backend).write_index(graph, str(temporary))
             told = _sum(temporary)
-        files.write_text(path.with_name(f"{path.name}{_SUM}"), f"{told}\n")
-        for old in index.folder.glob(f"approximate-*.{backend}*"):
-            if _OURS.fullmatch(old.name) and not old.name.startswith(path.name):
+        files.write_text(_sum_file(path), f"{told}\n")
+        for old in index.folder.iterdir():
+            if _OURS.fullmatch(old.name) and old.suffix == path.suffix and old not in (path, _sum_file(path)):
                 old.unlink()
     return path
+
+
+def _sum_file(path: Path) -> Path:
+    return path.with_name(path.name.replace("approximate", "checksum"))
 
 
 def _sum(path: Path) -> str:

@@ -10,7 +10,7 @@ from clipopt import folders
 MANIFEST = "index.json"
 FORMAT = 1
 PART_FILE = re.compile(r"part-[0-9a-f]{8}\.(npy|jsonl)")
-LEFTOVER = re.compile(r"\.(index|part-[0-9a-f]{8}|approximate-[0-9a-f]{12})\.[0-9a-f]{8}\.tmp\.\w+")
+LEFTOVER = re.compile(r"\.(index|part-[0-9a-f]{8}|(approximate|checksum)-[0-9a-f]{12})\.[0-9a-f]{8}\.tmp\.\w+")
 """What a killed process can leave beside the files of an index."""
 _PART = re.compile(r"part-[0-9a-f]{8}")
 _KINDS = ("pictures", "sounds", "texts", "embeddings")
@@ -42,18 +42,6 @@ class Manifest:
     format: int = FORMAT
     relative: str | None = None
 
-    def __post_init__(self) -> None:
-        words = (self.scorer, self.fingerprint, self.source, self.kind, self.relative or "")
-        if not all(isinstance(word, str) and "\0" not in word for word in words) or self.kind not in _KINDS:
-            raise ValueError("expected texts that say scorer, fingerprint, source and kind")
-        if not is_count(self.dim) or self.dim > _LONGEST_ROW:
-            raise ValueError(f"expected rows of 1 to {_LONGEST_ROW} numbers, got {self.dim!r:.40}")
-        for name, count in self.parts:
-            if not isinstance(name, str) or not _PART.fullmatch(name) or not is_count(count):
-                raise ValueError(f"expected parts such as [part-0123abcd, 512], got [{name!r:.40}, {count!r:.40}]")
-        if len({name for name, _ in self.parts}) < len(self.parts):
-            raise ValueError("a part is named twice")
-
 
 def is_count(value: object) -> bool:
     """Whether a value that JSON held is a whole number above 0."""
@@ -82,7 +70,9 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         text = path.read_text(encoding="utf-8")
         manifest = parse(text)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error!s:.120}); index again into another folder") from error
+        raise ValueError(
+            f"{path} is damaged ({' '.join(str(error).split()):.120}); index again into another folder"
+        ) from error
     if manifest.format != FORMAT:
         raise ValueError(f"{path} has the format {manifest.format!r:.20}, expected {FORMAT}: index again")
     return manifest, text
@@ -95,4 +85,15 @@ def parse(text: str) -> Manifest:
         ValueError, TypeError, KeyError, AttributeError, RecursionError: it is none.
     """
     fields = json.loads(text)
-    return Manifest(**{**fields, "parts": tuple((name, count) for name, count in fields["parts"])})
+    parts = tuple((name, count) for name, count in fields.pop("parts"))
+    words = [fields[key] for key in ("scorer", "fingerprint", "source", "kind")] + [fields.get("relative") or ""]
+    if not all(isinstance(word, str) and "\0" not in word for word in words) or fields["kind"] not in _KINDS:
+        raise ValueError("expected texts that say scorer, fingerprint, source and kind")
+    if not is_count(fields["dim"]) or fields["dim"] > _LONGEST_ROW:
+        raise ValueError(f"expected rows of 1 to {_LONGEST_ROW} numbers, got {fields['dim']!r:.40}")
+    for name, count in parts:
+        if not isinstance(name, str) or not _PART.fullmatch(name) or not is_count(count):
+            raise ValueError(f"expected parts such as [part-0123abcd, 512], got [{name!r:.40}, {count!r:.40}]")
+    if len({name for name, _ in parts}) < len(parts):
+        raise ValueError("a part is named twice")
+    return Manifest(**fields, parts=parts)

@@ -345,9 +345,8 @@ class Index:
 
 
 def _line(item: Mapping[str, Any]) -> str:
-    line = json.dumps(item, ensure_ascii=False)
     # A name that is not UTF-8, as the system may have it, is written as an escape.
-    return line if line.isascii() or not any("\ud800" <= c <= "\udfff" for c in line) else json.dumps(item)
+    return json.dumps(item, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def _leads_out(name: str) -> bool:

@@ -10,6 +10,7 @@ from checkpoints import save_clip, save_siglip, siglip2_tokenizer
 from clipopt import files
 from clipopt.cli import main
 from clipopt.scorers import load_scorer
+from clipopt.tasks import scoring
 from clipopt.types import generator
 
 CAPTIONS = {"one": "a red fox", "two": "a cat in the snow", "three": "the sea"}
@@ -83,9 +84,85 @@ def test_torchmetrics_is_named_as_such(there, towers, capsys):
     assert result["mean"] == {"torchmetrics CLIPScore": pytest.approx(max(100 * cosines.mean(), 0), abs=1e-3)}
 
 
+def test_torchmetrics_of_a_picture_is_that_of_a_mean_of_one(there, towers, capsys, monkeypatch):
+    encode, signs = scoring.encode_views, iter([-1, 1, 1])
+    monkeypatch.setattr(
+        scoring, "encode_views", lambda s, some: torch.stack([next(signs) * row for row in encode(s, some)])
+    )
+    scorer = load_scorer(towers[1])
+    cosines = (pictures(scorer) * rows(scorer, CAPTIONS.values())).sum(1) * [-1, 1, 1]
+    assert cosines[0] < 0 < cosines[1:].min()
+    arguments = ["score", "candidates.json", "pictures", *towers[:2], "--variant", "torchmetrics", "--json", "--quiet"]
+    assert main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    got = [score["torchmetrics CLIPScore"] for score in result["scores"].values()]
+    assert got == pytest.approx([0, *(100 * cosines[1:])], abs=1e-3)
+    assert result["mean"]["torchmetrics CLIPScore"] == pytest.approx(100 * cosines.mean(), abs=1e-3)
+
+
+@pytest.fixture
+def coco(there):
+    for number, name in ((42, "one.png"), (7, "two.jpg")):
+        (there / "pictures" / name).rename(there / "pictures" / f"{number:012}{name[3:]}")
+    (there / "pictures" / "three.png").rename(there / "pictures" / "COCO_val2014_000000000139.png")
+    return there
+
+
+def scores(capsys, *arguments):
+    assert main(["score", "candidates.json", "pictures", *arguments, "--json", "--quiet"]) == 0
+    return json.loads(capsys.readouterr().out)["scores"]
+
+
+def test_the_results_of_coco(coco, towers, capsys):
+    texts = dict(zip((42, 7, 139), CAPTIONS.values(), strict=True))
+    results = [{"image_id": number, "caption": text} for number, text in texts.items()]
+    (coco / "candidates.json").write_text(json.dumps(results))
+    found = scores(capsys, *towers[:2])
+    assert list(found) == ["42", "7", "139"]
+    keys = {"000000000042": "000000000042", "000000000007.jpg": "7", "COCO_val2014_000000000139": "139"}
+    by_name = {name: texts[int(number)] for name, number in keys.items()}
+    by_name["000000000042"] = texts[42]
+    (coco / "candidates.json").write_text(json.dumps(by_name))
+    assert list(scores(capsys, *towers[:2]).values()) == list(found.values())
+    annotations = {
+        "images": [{"id": number, "file_name": f"{number:012}.jpg"} for number in (42, 7)],
+        "annotations": [
+            {"id": i, "image_id": number, "caption": f"{text} {i}"}
+            for i, (number, text) in enumerate([*texts.items(), *texts.items()])
+        ],
+    }
+    (coco / "references.json").write_text(json.dumps(annotations))
+    plain = {
+        name: [f"{texts[n]} {i}" for i in (place, place + 3)]
+        for place, (name, n) in enumerate(zip(by_name, (42, 7, 139), strict=True))
+    }
+    ours = scores(capsys, *towers[:2], "--references", "references.json")
+    (coco / "references.json").write_text(json.dumps(plain))
+    assert ours == scores(capsys, *towers[:2], "--references", "references.json")
+
+
 @pytest.mark.parametrize(
     ("change", "options", "reason"),
     [
+        ({"candidates.json": '{"one": " "}'}, [], "candidates.json: a text of one is empty"),
+        ({"candidates.json": '[{"image_id": 4, "caption": ""}]'}, [], "a text of 4 is empty"),
+        ({"candidates.json": '[{"image_id": 4, "caption": "a"}]'}, [], "no picture 4 (1 are lacking)"),
+        ({"candidates.json": '[{"image_id": true, "caption": "a"}]'}, [], "must hold JSON"),
+        ({"candidates.json": '[{"image_id": 4}]'}, [], "must hold JSON"),
+        (
+            {"candidates.json": '[{"image_id": "one", "caption": "a"}, {"image_id": "one", "caption": "b"}]'},
+            [],
+            "two cap",
+        ),
+        ({"candidates.json": '{"one": "a", "one": "b"}'}, [], "'one' stands twice"),
+        ({"candidates.json": '{"one": "a", "one.png": "b"}'}, [], "one and one.png in candidates.json are one picture"),
+        ({"candidates.json": '{"ne": "a"}'}, [], "no picture ne"),
+        ({"candidates.json": "[" * 100000}, [], "nested too deeply"),
+        (
+            {"references.json": '{"one": [""], "two": "a", "three": "b"}'},
+            ["--references", "references.json"],
+            "of one is",
+        ),
         ({"candidates.json": "{"}, [], "expected JSON such as"),
         ({"candidates.json": "[]"}, [], "must hold JSON"),
         ({"candidates.json": '{"one": 1}'}, [], "must hold JSON"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clipopt import files
+from clipopt import files, folders
 from clipopt.cli import main
 from clipopt.scorers import load_scorer
 from clipopt.search import Index
@@ -86,6 +86,75 @@ def test_near_duplicates(photos, towers, capsys):
     assert not (photos.parent / "twins.png").exists()
 
 
+def test_what_to_keep_has_more_pixels_then_bytes_then_the_name(photos, here, towers, capsys):
+    picture = files.load_image(photos / "c.png")
+    (photos / "c.png").unlink()
+    large = torch.nn.functional.interpolate(picture, scale_factor=3)
+    files.save(photos / "z-large.png", large)
+    files.save(photos / "y-large.png", large, text={"more": "bytes"})
+    for name in ("b-same.png", "a-same.png"):
+        files.save(photos / name, picture)
+    assert index("photos", *towers[:2]) == 0
+    capsys.readouterr()
+    groups = found(capsys, "--duplicates", "0.99")["groups"]
+    (group,) = (group for group in groups if any("large" in row["path"] for row in group))
+    group = [row for row in group if "same" in row["path"] or "large" in row["path"]]
+    names = [row["path"].rsplit("/", 1)[-1] for row in group]
+    assert names[0] == "y-large.png"
+    assert names.index("a-same.png") < names.index("b-same.png")
+    assert [row["keep"] for row in group] == [True, False, False, False]
+    tower = load_scorer(towers[1])
+    with torch.no_grad():
+        rows = [tower.encode_image(files.load_image(row["path"]))[0] for row in group]
+    assert [row["cosine"] for row in group] == pytest.approx([float(row @ rows[0]) for row in rows], abs=1e-3)
+    assert (group[0]["width"], group[0]["height"]) == (large.shape[-1], large.shape[-2])
+    assert main(["search", "photos.index", "--duplicates", "0.9999"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    size = (photos / "a.png").stat().st_size
+    assert f"keep    {photos.resolve() / 'a.png'}  (18 x 18, {size:,} bytes)" in lines
+    assert f"1.0000  {photos.resolve() / 'twin.png'}  (18 x 18, {size:,} bytes)" in lines
+
+
+@pytest.mark.parametrize("place", ["photos.index", "photos/mine.index", "deep/er/photos.index"])
+def test_an_index_moves_with_its_pictures(photos, here, towers, capsys, place):
+    (here / "home").mkdir()
+    photos.rename(here / "home" / "photos")
+    if place.startswith("deep"):
+        (here / "home" / "deep" / "er").mkdir(parents=True)
+    assert index("home/photos", *towers[:2], "--out", f"home/{place}") == 0
+    (here / "home").rename(here / "away")
+    capsys.readouterr()
+    assert main(["search", f"away/{place}", "a fox", "--top", "9", "--json"]) == 0
+    paths = [hit["path"] for hit in summary(capsys)["hits"]]
+    assert len(paths) == 6
+    assert all(path.startswith(str(here.resolve() / "away" / "photos")) for path in paths)
+    assert index("away/photos", *towers[:2], "--out", f"away/{place}", "--json") == 0
+    assert summary(capsys)["added"] == 0
+
+
+def test_an_index_that_is_moved_alone_knows_its_pictures(photos, here, towers, capsys):
+    assert index("photos", *towers[:2]) == 0
+    (here / "alone").mkdir()
+    (here / "photos.index").rename(here / "alone" / "photos.index")
+    capsys.readouterr()
+    assert main(["search", "alone/photos.index", "a fox", "--json"]) == 0
+    assert summary(capsys)["hits"][0]["path"].startswith(str(photos.resolve()))
+
+
+def test_an_index_of_before_opens(photos, here, towers, capsys):
+    assert index("photos", *towers[:2]) == 0
+    manifest = here / "photos.index" / "index.json"
+    told = json.loads(manifest.read_text())
+    assert told.pop("relative") == "../photos"
+    manifest.write_text(json.dumps(told))
+    capsys.readouterr()
+    assert found(capsys, "photos/c.png")["hits"][0]["path"].endswith("photos/c.png")
+    files.save(photos / "new.png", torch.rand(3, 18, 18, generator=generator(7)))
+    assert index("photos", *towers[:2], "--json") == 0
+    assert summary(capsys)["added"] == 1
+    assert json.loads(manifest.read_text())["relative"] == "../photos"
+
+
 def test_nothing_readable_is_no_index(photos, here, towers, capsys):
     assert index("photos", *towers[:2]) == 0
     before = Index.open(here / "photos.index").items()
@@ -158,6 +227,51 @@ def test_interrupted_it_goes_on(photos, here, towers, capsys, monkeypatch):
     assert resumed["items"] == 6
     assert 0 < resumed["added"] < 6
     assert len(Index.open(here / "photos.index").manifest.parts) == 1
+
+
+def test_a_second_writer_is_refused(made, capsys):
+    here, options = made
+    before = (here / "photos.index" / "index.json").read_bytes()
+    with folders.writing(here / "photos.index"):
+        assert index("photos", *options) == 2
+        assert main(["search", "photos.index", "a fox"]) == 0
+    assert "another process is writing photos.index" in capsys.readouterr().err
+    assert (here / "photos.index" / "index.json").read_bytes() == before
+    assert index("photos", *options) == 0
+
+
+def test_what_is_damaged_is_indexed_again(made, capsys):
+    here, options = made
+    before = Index.open(here / "photos.index").items()
+    (rows,) = (here / "photos.index").glob("part-*.npy")
+    rows.write_bytes(rows.read_bytes()[:-1])
+    assert main(["search", "photos.index", "a fox"]) == 2
+    assert "`clipopt index` with the same source mends it" in capsys.readouterr().err
+    assert index("photos", *options, "--json") == 0
+    out, err = capsys.readouterr()
+    assert "photos.index: 6 pictures were damaged there, and are indexed again\n" in err
+    assert json.loads(out)["added"] == 6
+    assert sorted(map(str, Index.open(here / "photos.index").items())) == sorted(map(str, before))
+    assert len(list((here / "photos.index").glob("part-*"))) == 2
+
+
+@pytest.mark.parametrize("backend", ["usearch", "faiss"])
+def test_a_damaged_graph_is_not_asked_and_is_built_again(made, capsys, backend):
+    pytest.importorskip(backend)
+    here, options = made
+    assert index("photos", *options, "--backend", backend) == 0
+    (graph,) = (here / "photos.index").glob("approximate-*")
+    whole = bytearray(graph.read_bytes())
+    graph.write_bytes(whole[:-9] + b"\xff" * 9)
+    capsys.readouterr()
+    assert main(["search", "photos.index", "a fox", "--backend", backend, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["hits"] == found(capsys, "a fox")["hits"]
+    assert "is damaged, or of an older version: every item is looked at" in err
+    assert index("photos", *options, "--backend", backend) == 0
+    capsys.readouterr()
+    assert main(["search", "photos.index", "a fox", "--backend", backend]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_texts(here, towers, capsys):
