@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import trimesh
@@ -5,8 +7,10 @@ import trimesh
 from clipopt.geometry.atlas import bake
 from clipopt.geometry.camera import turntable
 from clipopt.geometry.doctor import examine, mend
-from clipopt.geometry.mesh import Mesh, icosphere, volume
+from clipopt.geometry.mesh import Mesh, icosphere, subdivide, volume
+from clipopt.geometry.remesh import with_faces
 from clipopt.meshes import PRIMITIVES, forms, load_mesh, primitive, save_mesh, with_vertex_colors
+from clipopt.params import Surface, Vertices
 from clipopt.render.draw import draw
 from clipopt.types import generator
 
@@ -116,6 +120,79 @@ def test_several_objects_become_one(tmp_path):
     mesh, changes = load_mesh(tmp_path / "a.glb")
     assert changes[0] == "joined 2 objects into one mesh"
     assert examine(mesh).components == 2
+
+
+FAR = [("map", 1.0, [448262.0, 5411932.0, 120.0]), ("large", 1e7, [3e7, 0, 0]), ("tiny", 1e-9, [0, 0, 0]),
+       ("tiny, far", 1e-3, [1000.0, -2000.0, 0])]  # fmt: skip
+
+
+def placed(path, scale, centre):
+    ring = trimesh.creation.torus(0.35, 0.15, major_sections=16, minor_sections=8)
+    ring.apply_scale(scale)
+    ring.apply_translation(centre)
+    # Seventeen digits: by hand, for trimesh writes decimals.
+    lines = ["v " + " ".join(f"{x:.17g}" for x in row) for row in ring.vertices]
+    path.write_text("\n".join(lines + ["f " + " ".join(str(i + 1) for i in row) for row in ring.faces]))
+    return ring
+
+
+@pytest.mark.parametrize(("scale", "centre"), [row[1:] for row in FAR], ids=[row[0] for row in FAR])
+def test_a_mesh_far_away_is_as_good_as_a_near_one(tmp_path, scale, centre):
+    placed(tmp_path / "near.obj", 1.0, [0, 0, 0])
+    ring = placed(tmp_path / "far.obj", scale, centre)
+    near, far = (load_mesh(tmp_path / f"{name}.obj")[0] for name in ("near", "far"))
+    torch.testing.assert_close(far.vertices, near.vertices, atol=1e-5, rtol=0)
+    assert torch.equal(far.faces, near.faces)
+    assert far.vertices.dtype == torch.float32
+    assert far.place.size == pytest.approx(scale * near.place.size, rel=1e-4)
+    assert far.place.centre == pytest.approx(centre, abs=1e-3 * scale)
+    place = far.place.of(far.vertices).numpy()
+    assert abs(place - ring.vertices).max() < 1e-6 * scale
+
+
+@pytest.mark.parametrize(("scale", "centre"), [row[1:] for row in FAR], ids=[row[0] for row in FAR])
+@pytest.mark.parametrize("suffix", [".obj", ".ply", ".glb", ".stl"])
+@pytest.mark.parametrize("look", ["bare", "coloured", "textured"])
+def test_files_are_written_where_the_mesh_was(tmp_path, suffix, scale, centre, look):
+    ring = placed(tmp_path / "far.obj", scale, centre)
+    mesh, _ = load_mesh(tmp_path / "far.obj")
+    if look != "bare":
+        mesh = replace(mesh, colors=mesh.vertices / 2 + 0.5)
+    if look == "textured":
+        mesh = bake(mesh, 128)
+    save_mesh(tmp_path / f"out{suffix}", mesh, texture=128)
+    found = trimesh.load(tmp_path / f"out{suffix}", force="mesh", process=False)
+    assert abs(found.bounds - ring.bounds).max() < 2e-6 * scale
+    again, _ = load_mesh(tmp_path / f"out{suffix}")
+    assert len(again.vertices) == len(mesh.vertices)
+    assert again.place.size == pytest.approx(mesh.place.size, rel=1e-5)
+
+
+def test_a_new_mesh_from_an_old_one_keeps_its_place(tmp_path):
+    placed(tmp_path / "far.obj", 2.0, [100.0, 0, 0])
+    mesh, _ = load_mesh(tmp_path / "far.obj")
+    surface = Surface(mesh, Vertices(mesh))
+    for made in (mesh.to("cpu"), mesh.detach(), subdivide(mesh), with_faces(mesh, 400), surface(), mend(mesh)[0]):
+        assert made.place == mesh.place
+    halved, _ = mend(replace(mesh, vertices=mesh.vertices / 2 + 1))
+    assert halved.place.size == pytest.approx(mesh.place.size / 2)
+    assert halved.place.centre == pytest.approx([100 + mesh.place.size] + [mesh.place.size] * 2, rel=1e-5)
+
+
+def test_one_stray_vertex_far_away_does_not_shrink_the_mesh():
+    ball = icosphere(2)
+    mesh = Mesh(torch.cat([ball.vertices.double(), torch.full((1, 3), 1e12).double()]), ball.faces)
+    mended, said = mend(mesh)
+    assert len(mended.faces) == len(ball.faces)
+    assert said == ["removed 1 vertices without a face"]
+
+
+def test_many_loose_faces_are_mended_in_time():
+    count = 20_000
+    corners = torch.rand(count, 1, 3, generator=generator(0)) * 100 + torch.eye(3)
+    mended, said = mend(Mesh(corners.view(-1, 3).double(), torch.arange(3 * count).view(-1, 3)))
+    assert len(mended.faces) == count
+    assert any(f"{count} parts" in line for line in said)
 
 
 def test_unreadable_files_are_told_in_one_line(tmp_path):

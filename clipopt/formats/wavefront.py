@@ -98,7 +98,7 @@ def _corner(word: str, points: int, places: int, line: int) -> tuple[int, int]:
     except ValueError:
         raise Unreadable(f"expected whole numbers for the corners of faces, got {word[:40]!r} in line {line}") from None
     at = point - 1 if point > 0 else points + point
-    if point == 0 or at < 0:
+    if point == 0 or not 0 <= at < 2**31:
         raise Unreadable(f"expected vertices of 1 to {points}, got {point} in line {line}; export it again")
     return at, -1 if place == 0 else place - 1 if place > 0 else places + place
 

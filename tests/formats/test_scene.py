@@ -1,0 +1,375 @@
+"""glTF files by hand: what colours a mesh, where its parts stand, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from glb import SQUARE, SQUARE_UV, TWO, Builder, pack
+
+from clipopt.meshes import load_mesh, save_mesh, with_vertex_colors
+
+
+def srgb(light):
+    light = np.asarray(light, float)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def colours(path):
+    """The mesh, and its colours by where the file had the vertices."""
+    mesh, _ = load_mesh(path)
+    shown = with_vertex_colors(mesh)
+    where = [tuple(place) for place in mesh.place.of(mesh.vertices).round(decimals=4).tolist()]
+    return mesh, dict(zip(where, shown.colors.numpy(), strict=True))
+
+
+def test_a_base_colour_is_light(tmp_path):
+    made = Builder()
+    made.mesh(material=made.material((0.2158605, 0.5, 0)), TEXCOORD_0=SQUARE_UV)
+    mesh, _ = colours(made.write(tmp_path / "a.glb"))
+    assert mesh.texture is None
+    np.testing.assert_allclose(mesh.colors, np.tile(srgb([0.2158605, 0.5, 0]), (4, 1)), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("width", [3, 4])
+def test_colours_of_vertices_times_base_colour_whatever_their_type(tmp_path, kind, width):
+    made = Builder()
+    light = np.float64([[0, 0.25, 1, 1], [0.5, 0.5, 0.5, 1], [1, 0, 0.2, 0], [1, 1, 1, 1]])[:, :width]
+    values = np.float32(light) if kind == "float32" else (light * np.iinfo(kind).max).round().astype(kind)
+    if kind == "uint8" and width == 3:  # rows of three bytes are padded to four
+        values = np.pad(values, ((0, 0), (0, 1)))
+    told = made.mesh(material=made.material((0.5, 1, 0.8)), COLOR_0=values)
+    made.tree["accessors"][told["attributes"]["COLOR_0"]]["normalized"] = kind != "float32"
+    _, seen = colours(made.write(tmp_path / "a.glb"))
+    for place, own in zip(SQUARE, light, strict=True):
+        np.testing.assert_allclose(seen[tuple(place)], srgb(own[:3] * [0.5, 1, 0.8]), atol=0.01)
+
+
+def test_one_texture_times_base_colour_stays_a_texture(tmp_path):
+    made = Builder()
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[:4, :4], picture[4:, 4:] = (200, 100, 50), (255, 255, 255)
+    white = np.ones((4, 4), np.float32)
+    made.mesh(material=made.material((0.5, 1, 0), made.texture(picture)), TEXCOORD_0=SQUARE_UV, COLOR_0=white)
+    mesh, seen = colours(made.write(tmp_path / "a.glb"))
+    light = torch.tensor([200, 100, 50]).double() / 255
+    light = torch.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
+    expected = srgb(light.numpy() * [0.5, 1, 0])
+    assert mesh.texture.shape == (3, 8, 8)
+    np.testing.assert_allclose(mesh.texture[:, 0, 0], expected, atol=0.003)
+    np.testing.assert_allclose(seen[0, 1, 0], expected, atol=0.003)  # the upper left corner
+    np.testing.assert_allclose(seen[1, 1, 0], 0, atol=0.003)
+    np.testing.assert_allclose(seen[1, 0, 0], srgb([0.5, 1, 0]), atol=0.003)
+
+
+def test_a_texture_times_colours_of_vertices_is_painted_anew(tmp_path):
+    made = Builder()
+    light = np.float32([[1, 1, 1], [0.25, 0.25, 0.25], [0.25, 0.25, 0.25], [1, 1, 1]])
+    texture = made.texture(np.full((4, 4, 3), (255, 128, 0)))
+    made.mesh(material=made.material(texture=texture), TEXCOORD_0=SQUARE_UV, COLOR_0=light)
+    mesh, seen = colours(made.write(tmp_path / "a.glb"))
+    half = 0.2158605  # the light of 128
+    np.testing.assert_allclose(seen[0, 0, 0], srgb([1, half, 0]), atol=0.01)
+    np.testing.assert_allclose(seen[1, 0, 0], srgb([0.25, half / 4, 0]), atol=0.01)
+    assert mesh.texture is not None
+
+
+def test_every_object_keeps_its_colours(tmp_path):
+    made = Builder()
+    red, blue = (made.texture(np.full((4, 4, 3), c)) for c in ((220, 20, 20), (20, 20, 220)))
+    made.mesh(material=made.material(texture=red), TEXCOORD_0=SQUARE_UV)
+    made.mesh(material=made.material(texture=blue), TEXCOORD_0=SQUARE_UV, node={"translation": [3, 0, 0]})
+    made.mesh(material=made.material((0.2158605, 1, 0)), node={"translation": [6, 0, 0]})
+    made.mesh(node={"translation": [9, 0, 0]})
+    byte = np.uint8([[255, 0, 0, 255]] * 4)
+    told = made.mesh(COLOR_0=byte, node={"translation": [12, 0, 0]})
+    made.tree["accessors"][told["attributes"]["COLOR_0"]]["normalized"] = True
+    _, seen = colours(made.write(tmp_path / "a.glb"))
+    assert len(seen) == 20
+    expected = [(220, 20, 20), (20, 20, 220), (128, 255, 0), (255, 255, 255), (255, 0, 0)]
+    for (x, _, _), color in seen.items():
+        np.testing.assert_allclose(color, np.array(expected[int(x // 3)]) / 255, atol=0.01)
+
+
+def test_colours_that_meet_at_an_edge_both_stay(tmp_path):
+    made = Builder()
+    made.mesh(SQUARE, TWO, made.material((1, 0, 0)))
+    made.mesh(SQUARE + np.float32([1, 0, 0]), TWO, made.material((0, 0, 1)))
+    mesh, _ = load_mesh(made.write(tmp_path / "a.glb"))
+    assert len(mesh.vertices) == 6
+    texels = mesh.texture.flatten(1).T
+    for pure in ([1.0, 0, 0], [0, 0, 1.0]):
+        assert (texels - torch.tensor(pure)).abs().amax(1).lt(0.01).float().mean() > 0.24
+
+
+@pytest.mark.parametrize(
+    ("move", "corner"),
+    [
+        ({"offset": [0.5, 0]}, (0, 1)),
+        ({"scale": [0.5, 0.5]}, (0, 0)),
+        ({"offset": [0, 1], "rotation": np.pi / 2, "scale": [0.5, 0.5]}, (1, 0)),  # the extension's own example
+        ({"offset": [0, 1], "scale": [1, -1]}, (1, 0)),
+    ],
+)
+def test_texture_transforms_are_honoured(tmp_path, move, corner):
+    made = Builder()
+    picture = np.arange(1, 5).reshape(2, 2).repeat(8, 0).repeat(8, 1)[..., None] * np.array([60, 0, 0])
+    info = {"extensions": {"KHR_texture_transform": move}}
+    # One small face at the upper left of the texture.
+    place = SQUARE_UV * 0.4 + np.float32(0.05)
+    made.mesh(material=made.material(texture=made.texture(picture), **info), TEXCOORD_0=place)
+    made.tree["extensionsRequired"] = ["KHR_texture_transform"]
+    mesh, _ = load_mesh(made.write(tmp_path / "a.glb"))
+    row, column = corner
+    found = with_vertex_colors(mesh).colors.mean(0)[0]
+    assert found == pytest.approx((row * 2 + column + 1) * 60 / 255, abs=0.02)
+
+
+def test_a_transform_may_choose_other_coordinates(tmp_path):
+    made = Builder()
+    picture = np.zeros((4, 4, 3))
+    picture[:, 2:] = 255
+    info = {"texCoord": 0, "extensions": {"KHR_texture_transform": {"texCoord": 1}}}
+    right = SQUARE_UV * np.float32([0.3, 1]) + np.float32([0.65, 0])
+    made.mesh(
+        material=made.material(texture=made.texture(picture), **info), TEXCOORD_0=SQUARE_UV * 0.3, TEXCOORD_1=right
+    )
+    mesh, _ = load_mesh(made.write(tmp_path / "a.glb"))
+    assert with_vertex_colors(mesh).colors.min() > 0.99
+
+
+@pytest.mark.parametrize(("wrap", "expected"), [(10497, 0.25), (33648, 0.75), (33071, 1.0)])
+def test_what_lies_beyond_the_rim_of_a_texture(tmp_path, wrap, expected):
+    made = Builder()
+    ramp = np.linspace(0, 255, 256)[None, :, None].repeat(4, 0).repeat(3, 2)
+    texture = made.texture(ramp, wrapS=wrap, wrapT=wrap)
+    place = SQUARE_UV * np.float32([0, 1]) + np.float32([1.25, 0])
+    made.mesh(material=made.material(texture=texture), TEXCOORD_0=place)
+    mesh, _ = load_mesh(made.write(tmp_path / "a.glb"))
+    np.testing.assert_allclose(with_vertex_colors(mesh).colors, expected, atol=0.02)
+
+
+def test_a_face_over_several_tiles_shows_them_all(tmp_path):
+    made = Builder()
+    stripes = np.zeros((4, 4, 3))
+    stripes[:, :2] = 255
+    made.mesh(material=made.material(texture=made.texture(stripes)), TEXCOORD_0=SQUARE_UV * 4)
+    mesh, _ = load_mesh(made.write(tmp_path / "a.glb"))
+    along = mesh.texture[0, mesh.texture.shape[1] * 3 // 4]  # of the lower triangle
+    assert ((along[1:] > 0.5) != (along[:-1] > 0.5)).sum() >= 4
+
+
+def test_nodes_place_turn_scale_and_mirror(tmp_path):
+    made = Builder()
+    child = {"translation": [1, 0, 0], "scale": [2, 2, 2]}
+    made.mesh(node=child)
+    made.tree["nodes"].append({"children": [0], "rotation": [0, 0, 2**-0.5, 2**-0.5], "translation": [0, 5, 0]})
+    made.tree["scenes"][0]["nodes"] = [1]
+    mesh, _ = load_mesh(made.write(tmp_path / "a.glb"))
+    # (1, 0, 0) turned by a quarter is (0, 1, 0): the square spans x -2..0 and y 6..8.
+    found = mesh.place.of(mesh.vertices)
+    np.testing.assert_allclose(found.amin(0), [-2, 6, 0], atol=1e-6)
+    np.testing.assert_allclose(found.amax(0), [0, 8, 0], atol=1e-6)
+    made = Builder()
+    made.mesh(node={"matrix": [-1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]})
+    mesh, _ = load_mesh(made.write(tmp_path / "b.glb"))
+    a, b, c = mesh.vertices[mesh.faces[0]]
+    assert torch.linalg.cross(b - a, c - a)[2] > 0
+
+
+def test_a_skin_places_what_it_carries(tmp_path):
+    made = Builder()
+    made.mesh(
+        node={"skin": 0, "translation": [100, 0, 0]},
+        JOINTS_0=np.uint8([[0, 0, 0, 0]] * 4),
+        WEIGHTS_0=np.float32([[1, 0, 0, 0]] * 4),
+    )
+    made.tree["nodes"].append({"scale": [3, 3, 3]})
+    made.tree["scenes"][0]["nodes"].append(1)
+    made.tree["skins"] = [{"joints": [1]}]
+    mesh, _ = load_mesh(made.write(tmp_path / "a.glb"))
+    np.testing.assert_allclose(mesh.place.of(mesh.vertices).amax(0), [3, 3, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("mode", "index"), [(5, [0, 1, 3, 2]), (6, [0, 1, 2, 3])])
+def test_strips_and_fans(tmp_path, mode, index):
+    made = Builder()
+    made.mesh(index=np.uint32(index), mode=mode)
+    mesh, _ = load_mesh(made.write(tmp_path / "a.glb"))
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    assert (torch.linalg.cross(b - a, c - a)[:, 2] > 0).all()
+    assert len(mesh.faces) == 2
+
+
+def test_gltf_with_files_beside_it(tmp_path):
+    made = Builder()
+    made.mesh(material=made.material((1, 0, 0)))
+    made.tree["buffers"] = []
+    path = made.write(tmp_path / "a.gltf")
+    mesh, _ = load_mesh(path)
+    assert len(mesh.faces) == 2
+    import json
+
+    tree = json.loads(path.read_text())
+    (tmp_path / "my data.bin").write_bytes(made.data)
+    tree["buffers"][0]["uri"] = "my%20data.bin"
+    path.write_text(json.dumps(tree))
+    assert len(load_mesh(path)[0].faces) == 2
+
+
+def test_our_own_glb_comes_back_the_same(tmp_path):
+    made = Builder()
+    made.mesh(SQUARE * 3 + np.float32([7, 8, 9]), COLOR_0=np.float32([[0, 0.2, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]]))
+    mesh, _ = load_mesh(made.write(tmp_path / "a.glb"))
+    save_mesh(tmp_path / "b.glb", mesh)
+    again, _ = load_mesh(tmp_path / "b.glb")
+    torch.testing.assert_close(again.place.of(again.vertices), mesh.place.of(mesh.vertices), atol=1e-5, rtol=0)
+    torch.testing.assert_close(again.colors, mesh.colors, atol=1e-4, rtol=0)
+
+
+def deep(levels):
+    return b"[" * levels + b"]" * levels
+
+
+def broken(name):
+    """A GLB with one fault, and a word of the sentence that refuses it."""
+    made = Builder()
+    told = made.mesh(material=made.material((1, 0, 0)))
+    tree, accessors = made.tree, made.tree["accessors"]
+    match name:
+        case "draco":
+            tree["extensionsRequired"] = ["KHR_draco_mesh_compression"]
+            return made, "Draco"
+        case "draco, optional":
+            told["extensions"] = {"KHR_draco_mesh_compression": {"bufferView": 0}}
+            del accessors[0]["bufferView"]
+            return made, "Draco"
+        case "meshopt":
+            tree["bufferViews"][0]["extensions"] = {"EXT_meshopt_compression": {"buffer": 1}}
+            return made, "meshopt"
+        case "unknown extension":
+            tree["extensionsRequired"] = ["ACME_voxels"]
+            return made, "ACME_voxels"
+        case "basis texture":
+            tree["textures"] = [{"extensions": {"KHR_texture_basisu": {"source": 0}}}]
+            tree["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+            told["attributes"]["TEXCOORD_0"] = made.numbers(SQUARE_UV)
+            return made, "KHR_texture_basisu"
+        case "index":
+            told["indices"] = made.numbers(np.uint16([0, 1, 4]))
+            return made, "vertices 0 to 3, got 4"
+        case "huge count":
+            accessors[0] |= {"count": 10**12}
+            return made, "at most"
+        case "huge count without data":
+            del accessors[0]["bufferView"]
+            accessors[0]["count"] = 10**9
+            return made, "at most"
+        case "count beyond the data":
+            accessors[0]["count"] = 5
+            return made, "cut short"
+        case "view beyond the data":
+            tree["bufferViews"][0]["byteLength"] = 10**6
+            return made, "cut short"
+        case "negative offset":
+            tree["bufferViews"][0]["byteOffset"] = -4
+            return made, "bytes -4"
+        case "negative index":
+            told["indices"] = -1
+            return made, "got number -1"
+        case "nan":
+            told["attributes"]["POSITION"] = made.numbers(SQUARE * np.float32("nan"))
+            return made, "finite"
+        case "nan colour":
+            told["attributes"]["COLOR_0"] = made.numbers(SQUARE * np.float32("nan"))
+            return made, "finite colours"
+        case "circle":
+            tree["nodes"] = [{"children": [1], "mesh": 0}, {"children": [0]}]
+            return made, "circle"
+        case "two parents":
+            tree["nodes"] += [{"children": [0]}, {"children": [0]}]
+            return made, "below two"
+        case "list of nodes":
+            tree["nodes"] = [[1, 2, 3]]
+            return made, "objects"
+        case "tree is a list":
+            made.tree = {"x": 1}
+            made.write = lambda path: path.write_bytes(pack(b"[1, 2]"))
+            return made, "object"
+        case "deep":
+            made.write = lambda path: path.write_bytes(pack(deep(200_000)))
+            return made, "JSON"
+        case "points":
+            told["mode"] = 0
+            return made, "faces, got none"
+        case "no nodes":
+            tree["scenes"] = [{"nodes": []}]
+            return made, "faces, got none"
+        case "many instances":
+            told["indices"] = made.numbers(np.zeros(60_000, np.uint16))
+            tree["nodes"] = [{"mesh": 0}] * 1000
+            tree["scenes"][0]["nodes"] = list(range(1000))
+            return made, "at most 5000000 faces"
+        case "no texture":
+            tree["images"] = [{"uri": "missing.png"}]
+            tree["textures"] = [{"source": 0}]
+            tree["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+            told["attributes"]["TEXCOORD_0"] = made.numbers(SQUARE_UV)
+            return made, "missing.png"
+        case "other":
+            tree["images"] = [{"bufferView": made.view(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")}]
+            tree["textures"] = [{"source": 0}]
+            tree["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+            told["attributes"]["TEXCOORD_0"] = made.numbers(SQUARE_UV)
+            return made, "texture"
+        case "wrong types":
+            accessors[0]["count"] = "four"
+            return made, "expected"
+    raise KeyError(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "draco", "draco, optional", "meshopt", "unknown extension", "basis texture", "index", "huge count",
+        "huge count without data", "count beyond the data", "view beyond the data", "negative offset",
+        "negative index", "nan", "nan colour", "circle", "two parents", "list of nodes", "tree is a list", "deep",
+        "points", "no nodes", "many instances", "no texture", "other", "wrong types",
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_in_one_line(tmp_path, name):
+    made, word = broken(name)
+    made.write(tmp_path / "a.glb")
+    with pytest.raises(ValueError, match=r"cannot read .*a\.glb") as caught:
+        load_mesh(tmp_path / "a.glb")
+    assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["../secret.bin", "/etc/hostname", "file:///etc/hostname", "https://example.org/a.bin",
+                                 "..%2Fsecret.bin", "C:\\secret.bin", "link.bin"])  # fmt: skip
+def test_nothing_outside_of_its_folder_is_read(tmp_path, uri, monkeypatch):
+    made = Builder()
+    made.mesh()
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(made.data)
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    path = folder / "a.gltf"
+    made.write(path)
+    import json
+
+    tree = json.loads(path.read_text())
+    tree["buffers"][0]["uri"] = uri
+    path.write_text(json.dumps(tree))
+    with pytest.raises(ValueError, match="in its own folder"):
+        load_mesh(path)
+
+
+def test_cut_short_anywhere_is_refused(tmp_path):
+    made = Builder()
+    made.mesh(material=made.material((1, 0, 0)))
+    whole = made.write(tmp_path / "a.glb").read_bytes()
+    for length in range(0, len(whole) - 4, 37):
+        (tmp_path / "b.glb").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"cannot read .*b\.glb"):
+            load_mesh(tmp_path / "b.glb")
