@@ -55,7 +55,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """A public name, read from its module when it is first asked for: `clipopt --help` need not wait for torch."""
     if name not in __all__:
-        raise AttributeError(f"module 'clipopt' has no attribute {name!r}")
+        # The name and the module let Python suggest a name that is close.
+        raise AttributeError(f"module 'clipopt' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     value = import_module(f"clipopt.{_HOMES.get(name, name)}")
     if name in _HOMES:
         value = getattr(value, name)

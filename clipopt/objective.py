@@ -13,8 +13,14 @@ from clipopt import losses
 from clipopt.augment import Augment, Draw, concat, rows
 from clipopt.parallel import side_by_side
 from clipopt.scorers import Perceives, Scorer, Target, at_a_time
-from clipopt.types import Images, Render, generator
+from clipopt.types import Images, Render, check_generator, check_images, generator
 
+_FIELDS = (
+    ("param", Callable, "a module of clipopt.params, or what else returns the scene when it is called,"),
+    ("scorer", Scorer, "what clipopt.load_scorer returns"),
+    ("target", Target, "what clipopt.target returns"),
+)
+"""What some of the fields must be, and how to say it."""
 # Keeps the draws of the views apart from what else a run draws from a seed and a step, its cameras for example.
 _VIEWS = 1
 
@@ -46,8 +52,11 @@ class Matching:
         chunk: Largest number of views that the scorer sees at once.
 
     Raises:
+        TypeError: If what is given in place of param, scorer, target or rng is none; when called, if the images are no
+            tensor of floats.
         ValueError: If `chunk` is not positive, a penalty is called "match", or the scorer does not know the
-            statistics of photographs; when called, if images, weights and seeds do not fit one another.
+            statistics of photographs; when called, if images, weights and seeds do not fit one another, and in the
+            first step if the images are not in [0, 1].
     """
 
     param: Callable[[], Any]
@@ -64,6 +73,9 @@ class Matching:
     chunk: int = 64
 
     def __post_init__(self) -> None:
+        for name, kind, instead in _FIELDS:
+            if not isinstance(value := getattr(self, name), kind):
+                raise TypeError(f"expected {instead} as {name}, got a {type(value).__name__}")
         if self.chunk < 1:
             raise ValueError(f"chunk must be at least 1 view, got {self.chunk}")
         if "match" in self.penalties:
@@ -73,6 +85,7 @@ class Matching:
 
     def __call__(self, step: int, rng: Generator) -> dict[str, Tensor]:
         """The weighted terms of one step, each of shape (items,) or a scalar."""
+        check_generator(rng)
         scene = self.param()
         images = scene if self.render is None else self.render(scene, rng)
         terms = {"match": self.match(images, step, rng)}
@@ -80,6 +93,7 @@ class Matching:
 
     def match(self, images: Images, step: int, rng: Generator) -> Tensor:
         """The term "match" alone, of images that are at hand: shape (items,)."""
+        check_images(images, like=self.target.embeddings, values=step == 0)
         items = self._items(len(images))
         per_image = 1 if self.augment is None else self.augment.views
         per_item = len(images) // items * per_image

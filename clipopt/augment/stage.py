@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from clipopt.types import check_generator
+
 Draw = dict[str, Tensor]
 Layers = Float[Tensor, "_ _ _ _"]
 """Images of three channels, or of four: the fourth is how opaque each pixel is, and colours do not contain it."""
@@ -29,7 +31,7 @@ class Augment:
 
     def sample(self, rng: Generator, views: int | None = None) -> Draw:
         """Draws the views of one image; `views` rows, by default the augmentation's own number."""
-        return self.draw(self.views if views is None else views, rng)
+        return self.draw(self.views if views is None else views, check_generator(rng))
 
     def apply(self, images: Layers, draw: Mapping[str, Tensor]) -> Layers:
         """One view per row of `draw`, in the order of its rows.

@@ -7,6 +7,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from clipopt.types import check_generator, check_images
+
 MARGIN = 1 / 255
 """How far a start is pulled off black and white, where a sigmoid no longer learns."""
 _START_STD = 0.03
@@ -16,9 +18,10 @@ def streams(rng: Generator | Sequence[Generator]) -> list[Generator]:
     """One random stream per item.
 
     Raises:
+        TypeError: If something else is given in place of one.
         ValueError: If there is none.
     """
-    each = [rng] if isinstance(rng, Generator) else list(rng)
+    each = [check_generator(one) for one in (rng if isinstance(rng, Iterable) else [rng])]
     if not each:
         raise ValueError("expected one generator per item, got none; pass rng=generator(seed)")
     return each
@@ -47,9 +50,9 @@ def start_logits(height: int, width: int, items: int, init: Tensor | None) -> Te
         raise ValueError(f"an image needs a positive height and width, got {height} x {width}")
     if init is None:
         return torch.zeros(items, 3, height, width)
-    if init.shape[0] not in (1, items):
-        raise ValueError(f"init must hold 1 or {items} images for {items} items, got {init.shape[0]}")
-    image = init.detach().to("cpu", torch.float32)
+    image = check_images(init, "init", values=True).detach().cpu()
+    if image.shape[0] not in (1, items):
+        raise ValueError(f"init must hold 1 or {items} images for {items} items, got {image.shape[0]}")
     low, high = float(image.min()), float(image.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"init must lie in [0, 1], got values from {low:.3g} to {high:.3g}; divide bytes by 255")

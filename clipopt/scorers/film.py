@@ -150,8 +150,11 @@ class FilmScorer(nn.Module):
         Raises:
             ValueError: If a film has another number of frames.
         """
-        if films.shape[1] != self.frames:
-            raise ValueError(f"{self.name} takes {self.frames} frames of a film, got {films.shape[1]}")
+        if films.ndim != 5 or films.shape[1] != self.frames:
+            raise ValueError(
+                f"{self.name} takes {self.frames} frames of a film, (batch, frames, 3, height, width), got shape "
+                f"{tuple(films.shape)}"
+            )
         return self.encode_rows(self.encode_image(films.flatten(0, 1)).unflatten(0, films.shape[:2]))
 
     def encode_rows(self, rows: Float[Tensor, "b f d"]) -> Embeddings:

@@ -18,7 +18,7 @@ _EMBEDDED = {
 }
 
 
-def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Scorer:
+def load_scorer(spec: str | Path, *, device: str | torch.device = "cpu", dtype: str = "auto") -> Scorer:
     """The scorer that `spec` names, frozen and ready on `device`.
 
     Args:
@@ -42,6 +42,9 @@ def load_scorer(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Score
     Raises:
         ValueError: if `spec` names nothing, or what it names is missing, incomplete or not supported.
     """
+    if not isinstance(spec, str | Path):
+        raise TypeError(f'a scorer goes by its name, such as "embedded", got a {type(spec).__name__}')
+    spec, device = str(spec), str(device)
     place = _device(device)
     if spec and (Path(spec).expanduser() / "adapter.json").is_file():
         from clipopt.scorers.adapted import load_adapted

@@ -44,10 +44,12 @@ def target(scorer: Scorer, prompts: Item | Sequence[Item]) -> Target:
         target(scorer, ["a cat", "a dog", {picture: 0.5, "at night": 0.5}])
 
     Raises:
+        TypeError: if something is neither a text nor a picture, or no number is its weight.
         ValueError: if a prompt or an item is empty, a weight is not finite, all weights of an item are 0, or a
             picture has another shape.
     """
-    items = [_weigh(item) for item in ([prompts] if isinstance(prompts, str | Tensor | Mapping) else prompts)]
+    alone = isinstance(prompts, str) or not isinstance(prompts, Sequence)
+    items = [_weigh(item) for item in ([prompts] if alone else prompts)]
     if not items:
         raise ValueError("no prompts: expected at least one text or picture")
     distinct = list(dict.fromkeys(prompt for item in items for prompt in item))
@@ -92,6 +94,8 @@ def _weigh(item: Item) -> dict[Prompt, float]:
     pairs = item.items() if isinstance(item, Mapping) else [(item, 1.0)]
     for prompt, weight in pairs:
         _check(prompt)
+        if not isinstance(weight, int | float):
+            raise TypeError(f"the weight of {_shown(prompt)} must be a number, got a {type(weight).__name__}")
         if not math.isfinite(weight):
             raise ValueError(f"the weight of {_shown(prompt)} must be a finite number, got {weight}")
         weights[prompt] = float(weight)
@@ -104,6 +108,11 @@ def _check(prompt: Prompt) -> None:
     if isinstance(prompt, str):
         if not prompt.strip():
             raise ValueError("empty prompt: say what to match, or leave it out")
+    elif not isinstance(prompt, Tensor):
+        raise TypeError(
+            "a prompt must be a text, a picture of shape (3, height, width), or a dict of them with their weights, "
+            f"got a {type(prompt).__name__}"
+        )
     elif prompt.shape[-3:-2] != (3,) or prompt.ndim not in (3, 4) or (prompt.ndim == 4 and len(prompt) != 1):
         raise ValueError(f"a picture as prompt must have the shape (3, height, width), got {tuple(prompt.shape)}")
 
