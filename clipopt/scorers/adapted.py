@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from clipopt.types import Embeddings, Images, check_texts
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,7 +29,6 @@ from torch.nn import functional as F
 from clipopt.scorers.fingerprint import fingerprint
 from clipopt.scorers.protocol import Scorer
 from clipopt.scorers.reading import open_text
-from clipopt.types import Embeddings, Images
 
 MANIFEST, TENSORS = "adapter.json", "adapter.safetensors"
 FORMAT = 1
@@ -162,6 +162,7 @@ class AdaptedScorer(nn.Module):
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Embeddings:
         """Unit rows of texts; see the class."""
+        texts = check_texts(texts)
         known = [self._whole.get(_plain(text), -1) for text in texts]
         named = [self.mentioned(text) if n < 0 else [n] for text, n in zip(texts, known, strict=True)]
         whole = torch.tensor(known, device=self.rows.device)

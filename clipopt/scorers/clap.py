@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from clipopt.types import Embeddings, check_texts
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,7 +15,6 @@ from torch.nn import functional as F
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files, without_bars
 from clipopt.scorers.precision import resolve_dtype
-from clipopt.types import Embeddings
 
 _FLOOR = 1e-10
 _TEXTS_AT_ONCE = 256
@@ -94,9 +94,7 @@ class ClapScorer(nn.Module):
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Embeddings:
         """Unit rows of texts."""
-        if not texts:
-            raise ValueError("no texts to encode: expected at least one")
-        rows = []
+        texts, rows = check_texts(texts), []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             some = list(texts[start : start + _TEXTS_AT_ONCE])
             tokens = self.tokenizer(some, padding=True, truncation=True, max_length=77, return_tensors="pt")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
+from clipopt.types import Embeddings, Images, PerItem, check_images, check_texts
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +18,6 @@ from torch.nn import functional as F
 from clipopt.scorers.efficientnet import load_efficientnet
 from clipopt.scorers.sentences import Sentences, load_sentences
 from clipopt.scorers.vocabulary import NEAR, Reading, Vocabulary, imagenet_names
-from clipopt.types import Embeddings, Images, PerItem
 
 Rule = Literal["logits", "conse"]
 
@@ -105,7 +105,11 @@ class Classifier(nn.Module):
 
     def encode_image(self, images: Images) -> Embeddings:
         """Unit rows of pictures of any size, differentiable in them."""
+        images = self._checked(images)
         return self._join([network(images) for network in self.networks])
+
+    def _checked(self, images: Images) -> Images:
+        return check_images(images, like=next(self.parameters(), None))
 
     def _join(self, logits: Sequence[Tensor]) -> Embeddings:
         if self.rule == "conse":
@@ -118,8 +122,7 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Embeddings:
         """Unit rows of `texts`, of one that it abstains from, too."""
-        if not texts:
-            raise ValueError("no texts to encode: expected at least one")
+        texts = check_texts(texts)
         if self.rule == "conse":
             things = self._vocabulary.encode([self._vocabulary.shares(text)[2] for text in texts])
             row = F.normalize(things - self._vocabulary.mean, dim=-1)
@@ -170,6 +173,7 @@ class NaturalClassifier(Classifier):
 
     def perceive(self, images: Images) -> tuple[Embeddings, PerItem]:
         """Unit rows, and how far the statistics of the layers are from those of photographs; differentiable."""
+        images = self._checked(images)
         seen = [network.perceive(images) for network in self.networks if isinstance(network, Photographic)]
         return self._join([logits for logits, _ in seen]), torch.stack([strange for _, strange in seen]).mean(0)
 

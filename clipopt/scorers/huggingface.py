@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from clipopt.types import Embeddings, Images, check_images, check_texts
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +19,6 @@ from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import missing_files, without_bars
 from clipopt.scorers.precision import in_range, resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, PatchSpec, fit, patchify, read_image_spec
-from clipopt.types import Embeddings, Images
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class HuggingFaceScorer(nn.Module):
 
     def encode_image(self, images: Images) -> Embeddings:
         """Unit rows of pictures of any size, differentiable in them."""
+        images = check_images(images, like=self.model.logit_scale)
         return in_range(self._encode, images, self.model.dtype)
 
     def _encode(self, images: Images) -> Embeddings:
@@ -109,9 +110,7 @@ class HuggingFaceScorer(nn.Module):
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Embeddings:
         """Unit rows of texts. One that is too long is cut, with a warning that names what was dropped."""
-        if not texts:
-            raise ValueError("no texts to encode: expected at least one")
-        rows = []
+        texts, rows = check_texts(texts), []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             rows.append(self.read(self.tokenize(texts[start : start + _TEXTS_AT_ONCE]).to(self.model.device)))
         return torch.cat(rows)

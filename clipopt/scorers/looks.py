@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from clipopt.types import Embeddings, Images, check_images
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.scorers.classifier import Classifier, load_natural
 from clipopt.scorers.efficientnet import EfficientNetLite
-from clipopt.types import Embeddings, Images
 
 MARK = "+looks"
 """Behind the name of a natural scorer: with looks."""
@@ -42,6 +42,7 @@ class Looks(nn.Module):
 
     def encode_image(self, images: Images) -> Embeddings:
         """Unit rows of pictures of any size, differentiable in them."""
+        images = check_images(images, like=next(self.base.parameters(), None))
         logits, looks = [], []
         for network in self.base.networks:
             if not isinstance(network, EfficientNetLite):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from clipopt.types import Embeddings, Images, check_images, check_texts
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +21,6 @@ from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import OPEN_CLIP, TOKENIZER, Layout, find_weights, hub_folder, missing_files
 from clipopt.scorers.precision import in_range, resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, fit
-from clipopt.types import Embeddings, Images
 
 _TEXTS_AT_ONCE = 256
 # The ways in which a checkpoint that is not what it says fails to load.
@@ -85,6 +85,7 @@ class OpenClipScorer(nn.Module):
 
     def encode_image(self, images: Images) -> Embeddings:
         """Unit rows of pictures of any size, differentiable in them."""
+        images = check_images(images, like=self.model.logit_scale)
         return in_range(self._encode, images, self.dtype)
 
     def _encode(self, images: Images) -> Embeddings:
@@ -94,8 +95,7 @@ class OpenClipScorer(nn.Module):
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Embeddings:
         """Unit rows of texts. One that is too long is cut, with a warning that names what was dropped."""
-        if not texts:
-            raise ValueError("no texts to encode: expected at least one")
+        texts = check_texts(texts)
         device = self.model.logit_scale.device
         parts = [texts[start : start + _TEXTS_AT_ONCE] for start in range(0, len(texts), _TEXTS_AT_ONCE)]
         return F.normalize(torch.cat([self.model.encode_text(self.tokenize(p).to(device)).float() for p in parts]))

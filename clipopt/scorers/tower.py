@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from clipopt.types import Embeddings, Images, check_images, check_texts
+from clipopt.weights import read_weights, write_weights
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from clipopt.types import Embeddings, Images
-from clipopt.weights import read_weights, write_weights
 
 PAD, UNKNOWN = 0, 1
 _SPECIAL = 2
@@ -242,11 +241,11 @@ class TowerScorer(nn.Module):
 
     def encode_image(self, images: Images) -> Embeddings:
         """Unit rows of pictures of any size, which are squashed to the tower's square; differentiable."""
-        return self.towers.image(self._fit(images))
+        return self.towers.image(self._fit(check_images(images, like=self.towers.log_scale)))
 
     def features(self, images: Images) -> list[Tensor]:
         """What the stages of the picture tower see, fine before coarse: (b, channels, h, w); differentiable."""
-        return self.towers.image.stages(self._fit(images))
+        return self.towers.image.stages(self._fit(check_images(images, like=self.towers.log_scale)))
 
     def _fit(self, images: Images) -> Images:
         if images.shape[-2:] == (self.image_size, self.image_size):
@@ -257,7 +256,7 @@ class TowerScorer(nn.Module):
     def encode_text(self, texts: Sequence[str]) -> Embeddings:
         """Unit rows of `texts`; unknown words all read alike, see `unknown_words`."""
         device = self.towers.log_scale.device
-        return self.towers.text(self.towers.tokenize(texts).to(device))
+        return self.towers.text(self.towers.tokenize(check_texts(texts)).to(device))
 
     def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
         """Scaled cosines."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from clipopt.types import check_images, check_texts
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,7 +52,9 @@ class XClipScorer(nn.Module):
 
     def logits(self, films: Float[Tensor, "b f 3 _ _"], texts: Sequence[str]) -> Float[Tensor, "b n"]:
         """How well every text fits every film: scaled cosines of the film with the text as read beside it."""
-        tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(self.model.device)
+        tokens = self.tokenizer(list(check_texts(texts)), padding=True, truncation=True, return_tensors="pt").to(
+            self.model.device
+        )
         made = self.model(
             input_ids=tokens["input_ids"],
             attention_mask=tokens["attention_mask"],
@@ -63,7 +66,7 @@ class XClipScorer(nn.Module):
     def _fitted(self, films: Float[Tensor, "b f 3 _ _"]) -> Tensor:
         if films.ndim != 5 or films.shape[1] != self.frames:
             raise ValueError(f"{self.name} takes {self.frames} frames of a film, got the shape {tuple(films.shape)}")
-        fitted = fit(films.flatten(0, 1), self.spec)
+        fitted = fit(check_images(films.flatten(0, 1), "frames", like=self.model.logit_scale), self.spec)
         return fitted.unflatten(0, films.shape[:2]).to(self.model.dtype)
 
 
