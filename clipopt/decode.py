@@ -25,6 +25,8 @@ Alpha = Literal["white", "black", "drop"]
 """What becomes of transparency: it lies on white, on black, or is dropped, so that hidden colours show."""
 MOST_PIXELS = 2**26
 """A picture of more is refused before it is decoded: at 19 bytes a pixel, it would take over a gigabyte."""
+LONGEST = 2**16 - 1
+"""Pixels of the longest side: resized side by side, a longer one could take gigabytes however narrow it is."""
 LOOKED_AT = 2**24
 """Enough pixels for what is only looked at, or shrunk; cameras' 12 million are read as they are."""
 _JPEGS = 4 * MOST_PIXELS
@@ -53,7 +55,7 @@ def load_image(path: str | Path, *, alpha: Alpha = "white", most: int | None = N
 
     Raises:
         ValueError: the file is missing, is no picture of a known format, is cut short, or has more than `MOST_PIXELS`
-            to decode.
+            to decode or a side of more than `LONGEST`.
     """
     path = Path(path)
     if alpha not in get_args(Alpha):
@@ -131,10 +133,12 @@ def _decode(opened: Image.Image, alpha: Alpha, most: int | None) -> Images:
     # A progressive one needs all of its coefficients at once, however small the result.
     if most is not None and isinstance(opened, JpegImagePlugin.JpegImageFile) and not opened.info.get("progressive"):
         limit = _JPEGS
-    if not 0 < pixels <= limit:
+    if not 0 < pixels <= limit or max(opened.size) > LONGEST:
         width, height = opened.size
-        million = f"{limit / 1e6:.0f} million"
-        raise _RefusedError(f"expected 1 to {million} pixels, got {width} x {height}: make it smaller")
+        raise _RefusedError(
+            f"expected 1 to {limit / 1e6:.0f} million pixels, and at most {LONGEST} a side, got {width} x {height}: "
+            "make it smaller"
+        )
     if limit == _JPEGS:
         times = _times(opened.size, most)
         opened.draft(None, (-(-opened.width // times), -(-opened.height // times)))

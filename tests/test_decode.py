@@ -218,6 +218,7 @@ def bad_files() -> dict[str, bytes]:
         "a bomb of text": png(2, 2, raw=bytes(14), chunks=text),
         "a bomb": png(9000, 9000, depth=1, color=0, raw=bytes(1126 * 9000)),
         "a bomb past Pillow's own limit": png(40000, 40000, depth=1, color=0, raw=bytes(9)),
+        "a bomb of one column": png(1, 70_000, color=0, raw=bytes(140_000)),
         "a GIF that claims much": b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"\x3b",
         "a BMP that claims much": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 30000, 30000, 1, 24,
                                                       *[0] * 6),

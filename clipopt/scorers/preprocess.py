@@ -12,7 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+Channels = tuple[float, float, float]
+_REFUSED = ("rescale_offset", "do_flip_channel_order")
 _INTERPOLATION: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
+_LONGEST = 16  # times the shorter side: the crop sees none of the rest, and to enlarge it could take gigabytes
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ def fit(images: Float[Tensor, "b 3 _ _"], spec: ImageSpec) -> Float[Tensor, "b 3
     height, width = images.shape[-2:]
     if spec.resize == "shortest":
         short = min(height, width)
+        images = _middle(images, _LONGEST * short)
+        height, width = images.shape[-2:]
         height, width = spec.size * height // short, spec.size * width // short
     elif spec.resize == "longest":
         long = max(height, width)
@@ -148,6 +153,29 @@ def read_image_spec(folder: Path) -> ImageSpec | PatchSpec:
     raise ValueError(f"{folder} has no preprocessor_config.json: copy the whole model folder")
 
 
+def read_normalization(config: Mapping[str, Any]) -> tuple[Channels, Channels]:
+    """What a processor subtracts and divides by per channel, of values in [0, 1].
+
+    Processors rescale bytes first, by 1/255 unless they say otherwise; what they say is part of mean and deviation here.
+
+    Raises:
+        ValueError: if a number is none, or it divides by 0.
+        KeyError: if it normalizes and does not say by what.
+    """
+    factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not math.isfinite(factor) or factor <= 0:
+        raise ValueError(f"rescale_factor must be a number above 0, such as 0.00392156862745098, got {factor!r}")
+    scale = 1.0 if math.isclose(255 * factor, 1.0, rel_tol=1e-6) else 255 * factor
+    if not config.get("do_normalize", True):
+        return (0.0, 0.0, 0.0), (1 / scale, 1 / scale, 1 / scale)
+    red, green, blue = (value / scale for value in config["image_mean"])
+    std_red, std_green, std_blue = (value / scale for value in config["image_std"])
+    numbers = (red, green, blue, std_red, std_green, std_blue)
+    if not all(map(math.isfinite, numbers)) or 0 in numbers[3:]:
+        raise ValueError("image_mean and image_std must be finite numbers, and no deviation 0")
+    return (red, green, blue), (std_red, std_green, std_blue)
+
+
 def _checked(images: Tensor) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
         raise ValueError(f"images must have the shape (batch, 3, height, width), got {tuple(images.shape)}")
@@ -159,6 +187,14 @@ def _resize(images: Tensor, size: tuple[int, int], interpolation: str, *, antial
         if target != images.shape[-2:]:
             images = F.interpolate(images, target, mode=interpolation, antialias=antialias)
             images.detach().clamp_(0, 1)  # in place behind autograd's back, which needs no result of a resize
+    return images
+
+
+def _middle(images: Tensor, longest: int) -> Tensor:
+    """The middle of pictures, as long as `longest`, or a pixel longer so that the middle stays where it is."""
+    for dim in (-2, -1):
+        rest = max(0, images.shape[dim] - longest)
+        images = images.narrow(dim, rest // 2, images.shape[dim] - 2 * (rest // 2))
     return images
 
 
@@ -176,10 +212,9 @@ def _image_spec(config: Mapping[str, Any]) -> ImageSpec | PatchSpec:
         raise ValueError(f"resample must be 2 (bilinear) or 3 (bicubic), got {config['resample']}")
     if not config.get("do_resize", True):
         raise ValueError("do_resize must be true")
-    normalized = config.get("do_normalize", True)
-    red, green, blue = config["image_mean"] if normalized else (0.0, 0.0, 0.0)
-    std_red, std_green, std_blue = config["image_std"] if normalized else (1.0, 1.0, 1.0)
-    mean, std = (red, green, blue), (std_red, std_green, std_blue)
+    if refused := [key for key in _REFUSED if config.get(key)]:
+        raise ValueError(f"{refused[0]} is not supported: expected it false or left out")
+    mean, std = read_normalization(config)
     if "max_num_patches" in config:
         interpolation = _INTERPOLATION[config["resample"]]
         return PatchSpec(config["patch_size"], config["max_num_patches"], interpolation, mean, std)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,32 @@ def test_crop_is_the_middle() -> None:
 def test_empty_images_are_an_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="shape"):
         fit(torch.zeros(shape), ImageSpec(8, 8, "squash", "bicubic", (0.0,) * 3, (1.0,) * 3))
+
+
+@pytest.mark.parametrize("thin", [3, 40])
+@pytest.mark.parametrize("long", [1600, 1601])
+@pytest.mark.parametrize("tall", [False, True])
+def test_of_a_strip_no_more_than_the_middle_is_enlarged(thin: int, long: int, tall: bool, monkeypatch) -> None:
+    spec = ImageSpec(80, 64, "shortest", "bicubic", (0.0,) * 3, (1.0,) * 3)
+    strip = picture(thin, long, "noise").movedim(-1, 0)[None] / 255
+    strip = strip.mT if tall else strip
+    narrow = fit(strip, spec)
+    largest = max(strip.shape[-2:]) * 80 // thin
+    monkeypatch.setattr("clipopt.scorers.preprocess._LONGEST", largest)
+    assert narrow.shape == (1, 3, 64, 64)
+    if thin == 40:
+        torch.testing.assert_close(narrow, fit(strip, spec), atol=1e-4, rtol=0)
+    else:  # both round the length of the long side to whole pixels
+        assert (narrow - fit(strip, spec)).abs().mean() < 0.05
+
+
+def test_a_thread_of_a_picture_takes_little_memory() -> None:
+    code = (
+        "import resource, torch; from clipopt.scorers.preprocess import ImageSpec, fit;"
+        "spec = ImageSpec(224, 224, 'shortest', 'bicubic', (0.0,) * 3, (1.0,) * 3);"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "fit(torch.rand(1, 3, 1, 16000), spec); fit(torch.rand(1, 3, 16000, 1), spec);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < 300e6
