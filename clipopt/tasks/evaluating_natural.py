@@ -15,7 +15,7 @@ from clipopt.scorers.classifier import Classifier
 from clipopt.tasks.checks import parse_size, require_positive, resolve_device
 from clipopt.tasks.evaluate_natural import EvaluateNatural
 from clipopt.tasks.evaluations import evenly
-from clipopt.tasks.measuring_natural import Work, measure, picture, start
+from clipopt.tasks.measuring_natural import Work, go_on, picture, start
 from clipopt.tasks.natural_suite import SENTENCES, Sought, sought_classes
 from clipopt.tasks.planner import Plan
 from clipopt.tasks.presets import SETTLED, check_guides, settle
@@ -28,7 +28,7 @@ _SEVERAL = ("scorer", "scorer_weight", "readers")
 def prepare(task: EvaluateNatural) -> Callable[[], None]:
     """Check everything, write nothing, and return the measurement."""
     if task.resume is None:
-        check_out(task.out, overwrite=task.overwrite)
+        check_out(task.out, overwrite=task.overwrite, kind="measurement")
         work = _check(task)
         return lambda: start(work)
     place = task.resume
@@ -39,7 +39,7 @@ def prepare(task: EvaluateNatural) -> Callable[[], None]:
         if other := [name for name, value in values.items() if config.get(part, {}).get(name) != value]:
             raise ValueError(f"{place} was begun with other {part} of {', '.join(other)}: start again with --out")
     rows = _read_rows(place, work)
-    return lambda: measure(work, place, rows)
+    return lambda: go_on(work, place, rows)
 
 
 def _check(task: EvaluateNatural) -> Work:
@@ -108,7 +108,9 @@ def _read_config(place: Path, task: EvaluateNatural) -> dict[str, Any]:
             raise ValueError(f"--resume continues a measurement with its own settings: leave out {option}")
     try:
         config: dict[str, Any] = json.loads((place / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        if not all(isinstance(part, dict) for part in (config, *config.values())):
+            raise ValueError("expected an object of objects")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{place} holds no measurement to continue: cannot read its config.json ({error})") from error
     return config
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from clipopt import files
+from clipopt.folders import writing
 from clipopt.record import peak_memory, versions
 from clipopt.scorers import Scorer
 from clipopt.scorers.classifier import Classifier
@@ -80,25 +81,35 @@ def start(work: Work) -> None:
     """Measure in a new folder, or in one that is overwritten: what an earlier measurement left there is deleted.
 
     Raises:
-        KeyboardInterrupt: see `measure`.
-    """
-    out = folder(work.task)
-    for place, name in ((out, _PICTURE), (out / "blind", _BLIND)):
-        for path in place.glob("*.png"):
-            if name.fullmatch(path.name):
-                path.unlink()
-    for left in ("pictures.jsonl", "summary.json", "sheet.png", "key.json"):
-        (out / left).unlink(missing_ok=True)
-    files.write_text(out / "config.json", json.dumps(work.config, indent=2) + "\n")
-    measure(work, out, [])
-
-
-def measure(work: Work, out: Path, rows: list[dict[str, Any]]) -> None:
-    """Make the pictures behind those of `rows`, and tell of all.
-
-    Raises:
+        BusyError: another process writes the folder.
         KeyboardInterrupt: Ctrl-C; whole batches are in the folder.
     """
+    out = folder(work.task)
+    with writing(out):
+        for place, name in ((out, _PICTURE), (out / "blind", _BLIND)):
+            if place.is_symlink():
+                raise ValueError(f"{place} is a link: expected a folder of its own; remove it, or give another --out")
+            for path in place.glob("*.png"):
+                if name.fullmatch(path.name):
+                    path.unlink()
+        for left in ("pictures.jsonl", "summary.json", "sheet.png", "key.json"):
+            (out / left).unlink(missing_ok=True)
+        files.write_text(out / "config.json", json.dumps(work.config, indent=2) + "\n")
+        _measure(work, out, [])
+
+
+def go_on(work: Work, out: Path, rows: list[dict[str, Any]]) -> None:
+    """Make the pictures behind those of `rows`.
+
+    Raises:
+        BusyError: another process writes the folder.
+        KeyboardInterrupt: Ctrl-C; whole batches are in the folder.
+    """
+    with writing(out):
+        _measure(work, out, rows)
+
+
+def _measure(work: Work, out: Path, rows: list[dict[str, Any]]) -> None:
     try:
         _draw(work, out, rows)
         _show(work, out, rows)

@@ -170,6 +170,9 @@ def test_resume_refuses_what_does_not_fit(here: Path, capsys: pytest.CaptureFixt
     text = config.read_text()
     config.write_text(text.replace('"natural:lite1": "', '"natural:lite1": "0'))
     assert "m was begun with other fingerprints of natural:lite1: start again" in refused()
+    for damaged in ("[]", "{", '{"settings": 1}', "[" * 100_000):
+        config.write_text(damaged)
+        assert "cannot read its config.json" in refused()
     config.write_text(text)
     (here / "m" / "picture-000.png").unlink()
     assert "picture-000.png is missing" in refused()
@@ -184,6 +187,13 @@ def test_overwriting_leaves_nothing_of_before(here: Path):
     assert "picture-of-mine.png" in left
     assert not left & {"picture-001.png", "key.json"}
     assert not [*(here / "m" / "blind").iterdir()]
+    (here / "photos").mkdir()
+    photo = here / "photos" / "00.png"
+    photo.write_bytes(b"mine")
+    (here / "m" / "blind").rmdir()
+    (here / "m" / "blind").symlink_to(here / "photos")
+    assert measure("--classes", "1", "--sentences", "0", *READER, "--out", "m", "--overwrite") in (1, 2)
+    assert photo.read_bytes() == b"mine"
 
 
 @needs_packages
