@@ -23,10 +23,11 @@ and resuming drops what came after. Killed at any moment the folder can be resum
 half written; only the last line of steps.jsonl may be, and a hidden temporary file may stay behind.
 """
 
+from clipopt.record.checkpoint import dumped
 from clipopt.record.folder import check_out, slug
 from clipopt.record.machine import peak_memory, versions
 from clipopt.record.results import Film
 from clipopt.record.run import Run
 from clipopt.record.steps import read_steps
 
-__all__ = ["Film", "Run", "check_out", "peak_memory", "read_steps", "slug", "versions"]
+__all__ = ["Film", "Run", "check_out", "dumped", "peak_memory", "read_steps", "slug", "versions"]

@@ -1,6 +1,7 @@
 """The loop behind `clipopt latent`: sample, improve the noise or the latents, look, keep the best, record."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -104,6 +105,13 @@ class Generating:
         if self.param is not None:
             self.optimizer = optimizer_for(plan, self.param.to(self.device))
         return start
+
+    def extend(self, steps: int | None) -> None:
+        """Let a finished run take more steps, so many in all; None leaves it as it is."""
+        if steps is not None:
+            self.plan = replace(self.plan, steps=steps)
+            if self._pool is not None:
+                self._pool.steps = steps
 
     def _latents(self, rng: Sequence[Generator]) -> tuple[nn.Module, Images]:
         """Latents of the picture that is given, else of a sample, else of a coder alone at random."""

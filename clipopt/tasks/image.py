@@ -102,8 +102,8 @@ class Image:
     else noise."""
     tries: int | None = None
     """Starts of each picture: of noise, the one that the scorer likes best after a fifth of the steps is drawn; of
-    sketches, each moved a little, and of samples, the best one. By default 4 with the embedded scorer, else 1; with
-    --init there is one."""
+    sketches, each moved a little, and of samples, the one that the embedded scorer likes best. By default 4 with that
+    scorer, else 1; with --init there is one."""
     statistics: float | None = None
     """How much pictures must have the statistics of photographs, as the layers of a natural scorer see them: contrast,
     calm surfaces, natural colours. More is calmer and less to the point. By default as --preset says."""
@@ -168,7 +168,7 @@ class Image:
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
         from clipopt.record import Run
-        from clipopt.tasks.recorded import restore
+        from clipopt.tasks.recorded import require_words, restore
 
         refuse_beside_resume(self, ("resume", "steps", "device", "dry_run", "json", "quiet"))
         run = Run.resume(folder, "image", steps=self.steps, dry=self.dry_run)
@@ -177,7 +177,8 @@ class Image:
             settings = dataclasses.replace(settings, device=self.device)
         settings = dataclasses.replace(settings, dry_run=self.dry_run, json=self.json, quiet=self.quiet)
         drawing, fingerprints = settings._load()
-        run.require(config={WORDS: dict(drawing.said)}, fingerprints=fingerprints)
+        require_words(run, drawing.said)
+        run.require(fingerprints=fingerprints)
         drawing.extend(run.total)
         restore(run, drawing.load_state)
         if self.dry_run:

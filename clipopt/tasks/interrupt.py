@@ -68,8 +68,8 @@ def _handled(handlers: dict[int, Callable[[int, FrameType | None], None]]) -> It
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, usual in before.items():
+            signal.signal(number, usual)
 
 
 def _is_heard(number: int) -> bool:

@@ -14,13 +14,13 @@ from clipopt.tasks.editing import Editing
 from clipopt.tasks.methods import Method, Quest, Rule, settle, suited
 from clipopt.tasks.presets import check_guides
 from clipopt.tasks.prompts import parse_prompt, with_negatives
+from clipopt.tasks.settings import anchored, as_config, of_run, refuse_beside_resume
 from clipopt.tasks.words import check_words
 
 if TYPE_CHECKING:
     from clipopt.record import Run
     from clipopt.tasks.generating import Generating
 
-_SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
 _CHOSEN = ("steps", "sample_steps", "guidance", "lr", "clip", "norm", "white", "drift", "crops", "tries", "strength",
            "rule", "scale", "backward", "repeats", "pool")  # fmt: skip
 
@@ -67,7 +67,8 @@ class Latent:
     told: str | None = None
     """What the generator is told, where that is not the prompt."""
     steps: int | None = None
-    """Steps of the optimizer, or samples of --method guided, best-of-n and particles. By default as suits."""
+    """Steps of the optimizer, or samples of --method guided, best-of-n and particles. By default as suits.
+    Beside --resume: make a finished run longer, to so many in all."""
     sample_steps: int | None = None
     """Steps of denoising in each sample. By default as suits the generator."""
     guidance: float | None = None
@@ -124,7 +125,7 @@ class Latent:
     overwrite: bool = False
     """Replace the run that --out holds."""
     resume: Path | None = None
-    """Continue the run in this folder with its own settings, on the CPU bit for bit."""
+    """Continue the run in this folder with its own settings: on the CPU bit for bit, with as many threads."""
     dry_run: bool = False
     """Check everything, load the models, take a step to measure what all would cost, and write nothing."""
     json: bool = False
@@ -141,39 +142,32 @@ class Latent:
         if self.resume is not None:
             return self._prepare_resume(self.resume)
         making, fingerprints = self._load()
-        from clipopt.record import Run, check_out
+        from clipopt.record import check_out
+        from clipopt.tasks.recorded import begin
 
         check_out(self.out, overwrite=self.overwrite)
         if self.dry_run:
             return lambda: self._say_plan(making, fingerprints)
 
         def work() -> None:
-            run = Run.create(
-                self.out, "latent", making.items[0].label, self._settings(making),
-                command=["clipopt", *sys.argv[1:]], fingerprints=fingerprints, overwrite=self.overwrite,
-            )  # fmt: skip
-            self._make(making, run)
+            self._make(making, begin("latent", self, making.items[0].label, self._settings(making), fingerprints))
 
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
         from clipopt.record import Run
+        from clipopt.tasks.recorded import restore
 
-        kept = ("resume", "device", "dry_run", "json", "quiet")
-        default = Latent(())
-        for name, value in vars(self).items():
-            if name not in kept and value != getattr(default, name):
-                option = "a prompt" if name == "prompts" else f"--{name.replace('_', '-')}"
-                raise ValueError(f"--resume continues a run with its own settings: leave out {option}")
-        run = Run.resume(folder, "latent")
-        settings = _from_config(run.config, folder)
+        refuse_beside_resume(self, ("resume", "steps", "device", "dry_run", "json", "quiet"))
+        run = Run.resume(folder, "latent", steps=self.steps, dry=self.dry_run)
+        settings = of_run(Latent, run)
         if self.device != "auto":
             settings = dataclasses.replace(settings, device=self.device)
         settings = dataclasses.replace(settings, dry_run=self.dry_run, json=self.json, quiet=self.quiet)
         making, fingerprints = settings._load()
         run.require(fingerprints=fingerprints)
-        if run.state is not None:
-            making.load_state(run.state)
+        making.extend(run.total)
+        restore(run, making.load_state)
         if self.dry_run:
             return lambda: settings._say_plan(making, fingerprints, run)
         return lambda: settings._make(making, run)
@@ -266,22 +260,10 @@ class Latent:
 
     def _settings(self, making: "Generating") -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
-        settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = making.plan
-        folder = Path(self.generator).expanduser()
-        settings |= {"method": plan.method, "scorer": self.scorer or ("embedded",), "device": str(making.device)}
-        settings |= {"generator": str(folder.absolute()) if folder.is_dir() else self.generator}
-        settings |= {name: path and path.absolute() for name, path in (("init", self.init), ("mask", self.mask))}
         unused = {"strength"} if self.init is None else set()
-        return settings | {name: getattr(plan, name) for name in _CHOSEN if name not in unused}
-
-
-def _from_config(config: Mapping[str, Any], folder: Path) -> Latent:
-    """The settings of a run that `_settings` wrote."""
-    several = ("prompts", "negative", "scorer", "scorer_weight")
-    texts = {name: tuple(config.get(name, ())) for name in several}
-    try:
-        paths = {name: config[name] and Path(config[name]) for name in ("init", "mask")}
-        return Latent(**{**config, **texts, **paths})
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error
+        settings = as_config(self) | {name: getattr(plan, name) for name in _CHOSEN if name not in unused}
+        settings |= {"scorer": tuple(map(anchored, self.scorer or ("embedded",))), "judge": anchored(self.judge)}
+        return settings | {
+            "method": plan.method, "generator": anchored(self.generator), "device": str(making.device),
+        }  # fmt: skip

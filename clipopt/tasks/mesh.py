@@ -15,6 +15,7 @@ from clipopt.tasks.checks import require_memory, require_positive, resolve_devic
 from clipopt.tasks.modelling import MODES, RATES, Look, Mode, Modelling, Shape, forecast, memory_needed, staged
 from clipopt.tasks.planner import in_words
 from clipopt.tasks.prompts import parse_prompt, with_negatives
+from clipopt.tasks.settings import anchored, as_config, of_run, refuse_beside_resume
 from clipopt.tasks.staging import Staging
 from clipopt.tasks.words import check_words
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from clipopt.geometry.mesh import Mesh
     from clipopt.record import Run
     from clipopt.tasks.sculpting import Sculpting
-
-_SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,8 @@ class Solid:
     remesh: int | None = None
     """How often the surface gets new triangles on the way, from a few to --faces. By default 2, of a file 0."""
     steps: int | None = None
-    """Steps of the optimizer. By default as suits --mode."""
+    """Steps of the optimizer. By default as suits --mode. Beside --resume: make a finished run longer, to so many in
+    all."""
     seed: int = Modelling.seed
     """Seed of the first mesh of each prompt. The same seed gives the same mesh."""
     seeds: int = 1
@@ -116,39 +116,33 @@ class Solid:
         if self.resume is not None:
             return self._prepare_resume(self.resume)
         sculpting, fingerprints, changes = self._load()
-        from clipopt.record import Run, check_out
+        from clipopt.record import check_out
+        from clipopt.tasks.recorded import begin
 
         check_out(self.out, overwrite=self.overwrite)
         if self.dry_run:
             return lambda: self._say_plan(sculpting, fingerprints, changes)
 
         def work() -> None:
-            run = Run.create(
-                self.out, "mesh", sculpting.items[0].label, self._settings(sculpting),
-                command=["clipopt", *sys.argv[1:]], fingerprints=fingerprints, overwrite=self.overwrite,
-            )  # fmt: skip
+            run = begin("mesh", self, sculpting.items[0].label, self._settings(sculpting), fingerprints)
             self._sculpt(sculpting, run, changes)
 
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
         from clipopt.record import Run
+        from clipopt.tasks.recorded import restore
 
-        kept = ("resume", "device", "dry_run", "json", "quiet", "staging")
-        for given, default in ((self, Solid(())), (self.staging, Staging())):
-            for name, value in vars(given).items():
-                if name not in kept and value != getattr(default, name):
-                    option = "a prompt" if name == "prompts" else f"--{name.replace('_', '-')}"
-                    raise ValueError(f"--resume continues a run with its own settings: leave out {option}")
-        run = Run.resume(folder, "mesh")
-        settings = _from_config(run.config, folder)
+        refuse_beside_resume(self, ("resume", "steps", "device", "dry_run", "json", "quiet"))
+        run = Run.resume(folder, "mesh", steps=self.steps, dry=self.dry_run)
+        settings = of_run(Solid, run)
         if self.device != "auto":
             settings = dataclasses.replace(settings, device=self.device)
         settings = dataclasses.replace(settings, dry_run=self.dry_run, json=self.json, quiet=self.quiet)
         sculpting, fingerprints, changes = settings._load()
         run.require(fingerprints=fingerprints)
-        if run.state is not None:
-            sculpting.load_state(run.state)
+        sculpting.extend(run.total)
+        restore(run, sculpting.load_state)
         if self.dry_run:
             return lambda: settings._say_plan(sculpting, fingerprints, changes, run)
         return lambda: settings._sculpt(sculpting, run, changes)
@@ -273,31 +267,16 @@ class Solid:
 
     def _settings(self, sculpting: "Sculpting") -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
-
-        settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
         plan = sculpting.plan
         names = ("shape", "look", "steps", "lr", "laplacian", "normals", "edges", "identity")
-        settings |= {name: getattr(plan, name) for name in names}
-        mesh = self.mesh if self._simple() else Path(self.mesh).absolute()
+        settings = as_config(self) | {name: getattr(plan, name) for name in names}
+        settings |= {"scorer": tuple(map(anchored, self.scorer or ("embedded",))), "judge": anchored(self.judge)}
+        settings["staging"]["size"] = plan.views.size
+        mesh = self.mesh if self._simple() else str(Path(self.mesh).absolute())
         mode = self.mode or ("generate" if self._simple() else "deform")
-        staging = vars(self.staging) | {"size": plan.views.size, "view": [[*pair] for pair in self.staging.view]}
-        return settings | {
-            "scorer": self.scorer or ("embedded",), "mesh": mesh, "mode": mode, "staging": staging,
-            "device": str(sculpting.device),
-        }  # fmt: skip
+        return settings | {"mesh": mesh, "mode": mode, "device": str(sculpting.device)}
 
 
 def _say_changes(changes: list[str]) -> None:
     for change in changes:
         sys.stderr.write(f"clipopt: mesh: {change}\n")
-
-
-def _from_config(config: Mapping[str, Any], folder: Path) -> Solid:
-    """The settings of a run that `_settings` wrote."""
-    texts = {name: tuple(config.get(name, ())) for name in ("prompts", "negative", "scorer")}
-    try:
-        staging = dict(config["staging"])
-        staging |= {"elevation": tuple(staging["elevation"]), "view": tuple((s, t) for s, t in staging["view"])}
-        return Solid(**{**config, **texts, "staging": Staging(**staging)})
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error

@@ -69,11 +69,12 @@ class Modelling:
     views: "Views" = field(default_factory=_views)
     noise: float = 0.02
     memory: float = 1e9
+    planned: int | None = None
 
     def spans(self) -> list[tuple[int, int]]:
         """First step and end of each stage between two remeshings."""
-        count = max(1, len(self.faces))
-        ends = [self.steps * (stage + 1) // count for stage in range(count)]
+        count, steps = max(1, len(self.faces)), self.planned or self.steps
+        ends = [steps * (stage + 1) // count for stage in range(count - 1)] + [self.steps]
         return list(zip([0, *ends[:-1]], ends, strict=True))
 
     def surface(self, start: "Mesh") -> "Surface":

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 from clipopt.tasks.checks import require_positive
 from clipopt.tasks.motion_plan import Plan
 from clipopt.tasks.phases import split_phases
+from clipopt.tasks.settings import anchored, as_config, of_run, refuse_beside_resume
 from clipopt.tasks.words import check_words
 
 if TYPE_CHECKING:
     from clipopt.record import Run
     from clipopt.tasks.moving import Moving
-
-_SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
-_KEPT_ON_RESUME = ("resume", "dry_run", "json", "quiet")
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,9 @@ class MotionTask:
     """Poses to search among; drawn and encoded once for each scorer, then kept in ~/.cache/clipopt."""
     tries: int = Plan.tries
     """Motions that the search looks at, for each part."""
-    steps: int = Plan.steps
-    """Steps of the refinement by gradients; 0 leaves what the search found."""
+    steps: int | None = None
+    """Steps of the refinement by gradients, by default 60; 0 leaves what the search found. Beside --resume: refine a
+    finished motion on, to so many in all, and lock its feet anew."""
     in_place: bool = False
     """Keep the figure where it is; without, it goes where its feet carry it."""
     lock: int = Plan.lock
@@ -80,7 +79,7 @@ class MotionTask:
     overwrite: bool = False
     """Replace the run that --out holds."""
     resume: Path | None = None
-    """Continue the run in this folder with its own settings, on the CPU bit for bit."""
+    """Continue the run in this folder with its own settings: on the CPU bit for bit, with as many threads."""
     dry_run: bool = False
     """Check everything, say what would be done, and write nothing."""
     json: bool = False
@@ -97,36 +96,30 @@ class MotionTask:
         if self.resume is not None:
             return self._prepare_resume(self.resume)
         moving, fingerprints = self._load()
-        from clipopt.record import Run, check_out
+        from clipopt.record import check_out
+        from clipopt.tasks.recorded import begin
 
         check_out(self.out, overwrite=self.overwrite)
         if self.dry_run:
             return lambda: self._say_plan(moving)
 
         def work() -> None:
-            run = Run.create(
-                self.out, "motion", moving.prompt, self._settings(),
-                command=["clipopt", *sys.argv[1:]], fingerprints=fingerprints, overwrite=self.overwrite,
-            )  # fmt: skip
-            self._make(moving, run)
+            self._make(moving, begin("motion", self, moving.prompt, self._settings(), fingerprints))
 
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
         from clipopt.record import Run
+        from clipopt.tasks.recorded import restore
 
-        default = MotionTask(())
-        for name, value in vars(self).items():
-            if name not in _KEPT_ON_RESUME and value != getattr(default, name):
-                option = "the sentence" if name == "prompt" else f"--{name.replace('_', '-')}"
-                raise ValueError(f"--resume continues a run with its own settings: leave out {option}")
-        run = Run.resume(folder, "motion")
-        settings = _from_config(run.config, folder)
+        refuse_beside_resume(self, ("resume", "steps", "dry_run", "json", "quiet"))
+        run = Run.resume(folder, "motion", steps=self.steps, dry=self.dry_run)
+        settings = of_run(MotionTask, run)
         settings = dataclasses.replace(settings, dry_run=self.dry_run, json=self.json, quiet=self.quiet)
         moving, fingerprints = settings._load()
         run.require(fingerprints=fingerprints)
-        if run.state is not None:
-            moving.load_state(run.state)
+        moving.extend(run.total)
+        restore(run, moving.load_state)
         if self.dry_run:
             return lambda: settings._say_plan(moving)
         return lambda: settings._make(moving, run)
@@ -169,10 +162,12 @@ class MotionTask:
 
     def _settings(self) -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
-        settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
-        named = {name: Path(settings[name]).expanduser() for name in ("scorer", "film", "judge")}
-        settings |= {name: str(path.absolute()) for name, path in named.items() if path.exists()}
-        return settings | {"rig": self.rig and self.rig.absolute()}
+        steps = Plan.steps if self.steps is None else self.steps
+        return (
+            as_config(self)
+            | {"steps": steps}
+            | {name: anchored(getattr(self, name)) for name in ("scorer", "film", "judge")}
+        )
 
     def _plan(self) -> tuple[Plan, str, list[str]]:
         if not "".join(self.prompt).strip():
@@ -182,9 +177,10 @@ class MotionTask:
         (prompt,) = self.prompt
         require_positive(seconds=self.seconds, fps=self.fps, tries=self.tries, bank=self.bank)
         phases = split_phases(prompt, self.phases)
-        for name in ("steps", "lock"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
+        steps = Plan.steps if self.steps is None else self.steps
+        for name, number in (("steps", steps), ("lock", self.lock)):
+            if number < 0:
+                raise ValueError(f"--{name} must be 0 or more, got {number}")
         if not 0.5 * len(phases) <= self.seconds <= 60:
             raise ValueError(
                 f"--seconds must lie in {0.5 * len(phases):g} to 60 for {len(phases)} phases, got {self.seconds:g}"
@@ -194,7 +190,7 @@ class MotionTask:
         if self.loop and len(phases) > 1:
             raise ValueError(f"--loop takes one part, got {len(phases)}: {'; '.join(phases)}")
         plan = Plan(
-            seconds=self.seconds, fps=self.fps, loop=self.loop, tries=self.tries, steps=self.steps,
+            seconds=self.seconds, fps=self.fps, loop=self.loop, tries=self.tries, steps=steps,
             travel=not self.in_place, lock=self.lock, seed=self.seed, bank=self.bank,
         )  # fmt: skip
         return plan, prompt, phases
@@ -207,11 +203,3 @@ class MotionTask:
         from clipopt.scorers.xclip import load_xclip
 
         return load_xclip(self.film)
-
-
-def _from_config(config: Mapping[str, Any], folder: Path) -> MotionTask:
-    """The settings of a run that `_settings` wrote."""
-    try:
-        return MotionTask(**{**config, "prompt": tuple(config["prompt"]), "rig": config["rig"] and Path(config["rig"])})
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error

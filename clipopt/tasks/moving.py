@@ -63,12 +63,17 @@ class Moving:
         self._refinement: Refinement | None = None
         self._lock: FeetLock | None = None
         self._refined = self._locked = 0
-        self._left: Mapping[str, Any] = {}
+        self._left: dict[str, Any] = {}
 
     @property
     def total(self) -> int:
         """Looks of the search and steps, all in all."""
         return len(self.phases) * self.plan.tries + self.plan.steps + self.plan.lock
+
+    def extend(self, steps: int | None) -> None:
+        """Let the refinement of a finished run take more steps, so many in all; the feet are then locked anew."""
+        if steps is not None:
+            self.plan = replace(self.plan, steps=steps)
 
     def expected_seconds(self) -> int:
         """About how long it takes on one core, from a count of its pictures."""
@@ -166,7 +171,9 @@ class Moving:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.programs = [Program.from_state(one) for one in state["programs"]]
-        self._refined, self._locked, self._left = state["refined"], state["locked"], state
+        self._refined, self._locked, self._left = state["refined"], state["locked"], dict(state)
+        if self._refined < self.plan.steps and self._left.pop("lock", None) is not None:  # of a run made longer
+            self._locked = 0
 
     def run(self, run: Run, *, quiet: bool = False) -> dict[str, Any]:
         """What is left to do, with a record; returns what summary.json holds.

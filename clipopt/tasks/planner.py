@@ -54,7 +54,8 @@ class Plan:
         centre: How far from the middle a natural scorer draws, in half sides of the picture, so that one thing stands
             there before a calm background; 0 is everywhere alike.
         tries: Starts of each item: of noise, the one that the scorers like best after a fifth of the steps is drawn; of
-            sketches and samples, the one that the first scorer likes best.
+            sketches and samples, the one that the embedded scorer likes best, or else the first.
+        planned: Steps before the run was made longer; None: it was not.
     """
 
     width: int = 256
@@ -78,6 +79,7 @@ class Plan:
     statistics: float | int = 0.0
     centre: float | int = 0.0
     tries: int = 1
+    planned: int | None = None
 
     @property
     def tried(self) -> int:
@@ -90,9 +92,12 @@ class Plan:
         return math.ceil(self.height / shrink), math.ceil(self.width / shrink)
 
     def spans(self) -> list[tuple[int, int]]:
-        """First step and end of each stage: half of the steps for the first one, the others share the rest."""
-        first, later = self.steps - self.steps // 2, self.stages - 1
-        ends = [first + self.steps // 2 * stage // later for stage in range(later)] + [self.steps]
+        """First step and end of each stage: half of the steps for the first one, the others share the rest.
+
+        Steps by which a run was made longer are all of the last one.
+        """
+        steps, later = self.planned or self.steps, self.stages - 1
+        ends = [steps - steps // 2 + steps // 2 * stage // later for stage in range(later)] + [self.steps]
         return list(zip([0, *ends[:-1]], ends, strict=True))
 
 

@@ -1,17 +1,19 @@
 """Steps with a record: the folder, the progress bar, Ctrl-C, and what is left of a run that cannot go on."""
 
+import json
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
 from clipopt.optimize import Step
-from clipopt.record import Run
+from clipopt.record import Run, dumped
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.planner import out_of_memory
 from clipopt.tasks.progress import progress
+from clipopt.tasks.settings import WORDS, command_line, from_config
 from clipopt.types import Images, PerItem
 
 FRAMES = 60
@@ -181,6 +183,39 @@ def status_of(run: Run, steps: int, failure: Exception | None) -> Literal["done"
     if failure is not None:
         return "failed"
     return "done" if run.step == steps else "interrupted"
+
+
+def begin(task: str, settings: Any, name: str, config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> Run:
+    """Start a run in the folder that settings name.
+
+    Args:
+        task: The command.
+        settings: As given; they have `out` and `overwrite`.
+        name: What a new folder is called after.
+        config: The settings as config.json keeps them, of which `from_config` makes settings again.
+        fingerprints: Of the models and files that take part.
+    """
+    asked = from_config(type(settings), json.loads(dumped({k: v for k, v in config.items() if k != WORDS})))
+    return Run.create(
+        settings.out, task, name, config, command=command_line(task, asked), fingerprints=fingerprints,
+        overwrite=settings.overwrite,
+    )  # fmt: skip
+
+
+def require_words(run: Run, said: Mapping[str, str]) -> None:
+    """Check that scorers of a small vocabulary are told what they were told when a run began.
+
+    Raises:
+        ValueError: a text is read otherwise, as where the packages of natural sight were installed or removed since.
+    """
+    was = run.config.get(WORDS, said)
+    for text in said if was == said else {*was, *said}:
+        if was.get(text) != said.get(text):
+            then, now = (f'as "{read[text]}"' if text in read else "by its own words" for read in (was, said))
+            raise ValueError(
+                f"cannot continue {run.folder}: {text!r} was read {then} when it began, now {now}; "
+                "install or remove clipopt[natural] as it was then, or start a new run"
+            )
 
 
 def restore(run: Run, load: Callable[[dict[str, Any]], None]) -> None:

@@ -109,6 +109,11 @@ class Sculpting:
             groups.append({"params": looks, "lr": plan.lr_color, "uniform": False})
         self.optimizer = AdamUniform(groups, betas=_BETAS)
 
+    def extend(self, steps: int | None) -> None:
+        """Let a finished run take more steps, so many in all; None leaves it as it is."""
+        if steps is not None:
+            self.plan = replace(self.plan, steps=steps, planned=self.plan.steps)
+
     @torch.no_grad()
     def choose(self, forms: Sequence[Mesh]) -> None:
         """Begin each item as that of `forms` whose bare shape its scorers like best, seen from all around."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clipopt.tasks.checks import parse_size, require_memory, require_positive, resolve_device
 from clipopt.tasks.prompts import parse_prompt
+from clipopt.tasks.settings import anchored, as_config, of_run, refuse_beside_resume
 from clipopt.tasks.shooting import Shooting, memory_needed
 from clipopt.tasks.timeline import Key, Timeline, read_keys
 from clipopt.tasks.words import check_words
@@ -20,9 +21,6 @@ from clipopt.tasks.words import check_words
 if TYPE_CHECKING:
     from clipopt.record import Run
     from clipopt.tasks.filming import Filming
-
-_SETTINGS_OF_ONE_CALL = ("out", "overwrite", "resume", "dry_run", "json", "quiet")
-_KEPT_ON_RESUME = ("resume", "device", "dry_run", "json", "quiet")
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class Story:
     overwrite: bool = False
     """Replace the run that --out holds."""
     resume: Path | None = None
-    """Continue the run in this folder with its own settings, on the CPU bit for bit."""
+    """Continue the run in this folder with its own settings: on the CPU bit for bit, with as many threads."""
     dry_run: bool = False
     """Check everything, load the models, say what would be done, and write nothing."""
     json: bool = False
@@ -108,37 +106,31 @@ class Story:
         if self.resume is not None:
             return self._prepare_resume(self.resume)
         filming, fingerprints = self._load()
-        from clipopt.record import Run, check_out
+        from clipopt.record import check_out
+        from clipopt.tasks.recorded import begin
 
         check_out(self.out, overwrite=self.overwrite)
         if self.dry_run:
             return lambda: self._say_plan(filming, fingerprints)
 
         def work() -> None:
-            run = Run.create(
-                self.out, "story", filming.timeline.keys[0].label, self._settings(filming),
-                command=["clipopt", *sys.argv[1:]], fingerprints=fingerprints, overwrite=self.overwrite,
-            )  # fmt: skip
-            self._film(filming, run)
+            name = filming.timeline.keys[0].label
+            self._film(filming, begin("story", self, name, self._settings(filming), fingerprints))
 
         return work
 
     def _prepare_resume(self, folder: Path) -> Callable[[], None]:
         from clipopt.record import Run
+        from clipopt.tasks.recorded import restore
 
-        for name, value in vars(self).items():
-            if name not in _KEPT_ON_RESUME and value != getattr(Story(()), name):
-                option = "a prompt" if name == "prompts" else f"--{name.replace('_', '-')}"
-                raise ValueError(f"--resume continues a run with its own settings: leave out {option}")
-        run = Run.resume(folder, "story")
-        kept = {name: getattr(self, name) for name in ("dry_run", "json", "quiet")}
-        settings = dataclasses.replace(_from_config(run.config, folder), **kept)
+        refuse_beside_resume(self, ("resume", "device", "dry_run", "json", "quiet"))
+        run = Run.resume(folder, "story", dry=self.dry_run)
+        settings = dataclasses.replace(of_run(Story, run), dry_run=self.dry_run, json=self.json, quiet=self.quiet)
         if self.device != "auto":
             settings = dataclasses.replace(settings, device=self.device)
         filming, fingerprints = settings._load()
         run.require(fingerprints=fingerprints)
-        if run.state is not None:
-            filming.load_state(run.state)
+        restore(run, filming.load_state)
         if self.dry_run:
             return lambda: settings._say_plan(filming, fingerprints, run)
         return lambda: settings._film(filming, run)
@@ -220,18 +212,8 @@ class Story:
 
     def _settings(self, filming: "Filming") -> dict[str, Any]:
         """What config.json keeps: enough to repeat the run from any folder."""
-        settings = {name: value for name, value in vars(self).items() if name not in _SETTINGS_OF_ONE_CALL}
-        paths = {name: settings[name] and settings[name].absolute() for name in ("timeline", "init")}
-        return settings | paths | {"device": str(filming.picture().device)}
-
-
-def _from_config(config: Mapping[str, Any], folder: Path) -> Story:
-    """The settings of a run that `_settings` wrote."""
-    paths = {name: config.get(name) and Path(config[name]) for name in ("timeline", "init")}
-    try:
-        return Story(**{**config, **paths, "prompts": tuple(config.get("prompts", ()))})
-    except TypeError as error:
-        raise ValueError(f"{folder / 'config.json'} is not of this clipopt: {error}") from error
+        models = {"scorer": anchored(self.scorer), "judge": anchored(self.judge)}
+        return as_config(self) | models | {"device": str(filming.picture().device)}
 
 
 def _parse_pan(text: str) -> tuple[float, float]:

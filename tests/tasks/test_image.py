@@ -76,7 +76,7 @@ def test_as_a_user_runs_it(here: Path, towers: list[str]):
     process = child([PROMPT, *QUICK, *towers], cwd=here)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "12/12" in err
+    assert "12 of 12 steps" in err
     assert "score=" in err
     assert "judge=" in err
     folder = here / out.splitlines()[-1]
@@ -393,7 +393,7 @@ def test_not_finite_keeps_the_best_and_names_step_and_term(
         ([PROMPT, "--nonsense"], "--nonsense"),
         (["--resume", "missing"], "missing"),
         (["--resume", "."], "config.json"),
-        (["--resume", ".", "--steps", "5"], "leave out --steps"),
+        (["--resume", ".", "--lr", "5"], "leave out --lr"),
         ([PROMPT, "--resume", "."], "leave out a prompt"),
     ],
 )

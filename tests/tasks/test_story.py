@@ -42,7 +42,7 @@ def log(folder: Path) -> list[dict]:
 def test_as_a_user_runs_it(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
     assert story(*PROMPTS, *QUICK, *towers, "--zoom", "1.05", "--rotate", "3", "--pan", "-0.01,0.02") == 0
     out, err = capsys.readouterr()
-    assert "12/12" in err
+    assert "12 of 12 frames" in err
     folder = here / out.splitlines()[-1]
     assert folder.parent == here / "outputs" / "story"
     frames = sorted((folder / "frames").iterdir())
