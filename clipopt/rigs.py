@@ -10,7 +10,7 @@ import json
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clipopt.files import atomic, write_text
-from clipopt.geometry.skeleton import JOINTS, PARENTS, default_skeleton, to_euler, to_quaternion
+from clipopt.files import atomic
+from clipopt.formats.bvh import MOST_JOINTS, Bvh, read_bvh
+from clipopt.formats.gltf import matrix, parents, read_gltf
+from clipopt.formats.outside import Unreadable
+from clipopt.geometry.skeleton import JOINTS, PARENTS, about, default_skeleton, nearest_angles, to_quaternion
 
 _SIDED = {  # words of a bone's name, the surer ones first
     "hip": ("upperleg", "upleg", "thigh", "hip"), "knee": ("lowerleg", "shin", "calf", "knee", "leg"),
@@ -43,7 +46,8 @@ class Rig:
         local: Where and how each stands against its parent at rest.
         bones: The joints of this project's figure that drive it: number of ours to number of its.
         lines: The hierarchy of a BVH, as it was written; empty for a GLB.
-        channels: Of each joint of a BVH, in the order of the file.
+        channels: Of each joint of a BVH, in the order of the file and in lower case.
+        floor: How high the lowest of its feet stands on the ground; None: as at rest.
         tree: The JSON of a GLB.
         data: Its binary part.
         nodes: The node of each joint.
@@ -55,6 +59,7 @@ class Rig:
     bones: Mapping[int, int]
     lines: tuple[str, ...] = ()
     channels: tuple[tuple[str, ...], ...] = ()
+    floor: float | None = None
     tree: Mapping[str, Any] = field(default_factory=dict)
     data: bytes = b""
     nodes: tuple[int, ...] = ()
@@ -65,6 +70,21 @@ class Rig:
         for own, parent in zip(self.local, self.parents, strict=True):
             made.append(own if parent < 0 else made[parent] @ own)
         return torch.stack(made)
+
+    def axes(self, joint: int) -> str:
+        """The axes that a joint can turn about, such as "zxy", the outer ones first."""
+        return "".join(c[0] for c in self.channels[joint] if c.endswith("rotation")) if self.channels else "zxy"
+
+    def carrier(self, what: str) -> int | None:
+        """The joint that carries the whole figure: the hips, or the nearest above with three channels of this kind."""
+        joint = self.bones[0]
+        while joint >= 0 and self.channels and sum(c.endswith(what) for c in self.channels[joint]) < 3:
+            joint = self.parents[joint]
+        return joint if joint >= 0 else None
+
+    def feet(self) -> list[int]:
+        """Joints of the feet; the hips where it has none."""
+        return [self.bones[j] for j in (7, 8, 10, 11) if j in self.bones] or [self.bones[0]]
 
 
 def load_rig(path: str | Path) -> Rig:
@@ -78,14 +98,38 @@ def load_rig(path: str | Path) -> Rig:
         raise ValueError(f"cannot read the rig {path}: expected a .bvh or .glb file that exists")
     try:
         rig = _read_bvh(path) if path.suffix.lower() == ".bvh" else _read_glb(path)
-    except (KeyError, IndexError, struct.error, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"cannot read the rig {path}: expected a whole {path.suffix} with a skeleton") from error
-    if lacking := [name for name in _NEEDED if JOINTS.index(name) not in rig.bones]:
-        raise ValueError(
-            f"the rig {path} lacks bones for {', '.join(lacking)}: expected names such as LeftUpLeg, thigh.L or "
-            f"left_hip, got {', '.join(rig.names[:12])}"
-        )
+        _check(rig)
+    except Unreadable as error:
+        raise ValueError(f"cannot read the rig {path}: {error}") from None
+    except Exception as error:  # a damaged file fails in its own way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        wanted = f"expected a whole {path.suffix} with a skeleton"
+        raise ValueError(f"cannot read the rig {path}: {wanted}, got {reason}; export it again") from error
     return rig
+
+
+def _check(rig: Rig) -> None:
+    """Raises where a rig cannot move as our figure does."""
+    if lacking := [name for name in _NEEDED if JOINTS.index(name) not in rig.bones]:
+        got = ", ".join(name[:40] for name in rig.names[:12]) or "none"
+        raise Unreadable(
+            f"it lacks bones for {', '.join(lacking)}: expected names such as LeftUpLeg, thigh.L or left_hip, got {got}"
+        )
+    rest = rig.world()
+    turns, places = rest[[*rig.bones.values()], :3, :3], rest[:, :3, 3]
+    if not rest.isfinite().all() or (torch.linalg.det(turns.double()) <= 0).any() or turns.norm(dim=1).min() < 1e-9:
+        raise Unreadable("expected bones of a size above 0 that are not mirrored, got others; apply their scale first")
+    used = places[[*rig.bones.values()]]
+    extent = float((used.amax(0) - used.amin(0)).amax())
+    above = float(places[rig.bones[0], 1] - places[rig.feet(), 1].amin())
+    if above <= 0.1 * extent:
+        raise Unreadable(
+            f"expected a rig that stands upright at rest, y up, got hips {above:.3g} above the feet of a figure "
+            f"{extent:.3g} large; turn it so that y is up, and stretch its legs"
+        )
+    for what in ("position", "rotation"):
+        if rig.carrier(what) is None:
+            raise Unreadable(f"expected three channels of {what} at the hips or above, got fewer; export it with them")
 
 
 def find_bones(names: Sequence[str]) -> dict[int, int]:
@@ -142,6 +186,8 @@ def retarget(
     places = rest[:, :3, 3]
     turned0 = torch.nn.functional.normalize(rest[:, :3, :3], dim=1)  # columns: without scale
     ours = {theirs: mine for mine, theirs in rig.bones.items()}
+    if (carrier := rig.carrier("rotation")) is not None:
+        ours.setdefault(carrier, 0)
     offsets = default_skeleton().offsets
     world: list[Tensor] = []
     local: list[Tensor] = []
@@ -156,12 +202,16 @@ def retarget(
             if mine in _AIMED and child is not None and child in rig.bones:
                 aim = _shortest(places[rig.bones[child]] - places[number], offsets[child])
             own = turns[:, mine] @ (aim @ turned0[number])
+        turned = above.mT @ own
+        if len(axes := rig.axes(number)) < 3:  # what is below sets right what it cannot do
+            turned = about(nearest_angles(turned.double(), axes), axes).to(turned)
+            own = above @ turned
         world.append(own)
-        local.append(above.mT @ own)
-    hips = rig.bones[0]
-    feet = [rig.bones[j] for j in (7, 8, 10, 11) if j in rig.bones] or [hips]
+        local.append(turned)
+    hips, feet = rig.bones[0], rig.feet()
     floor = float(places[feet, 1].amin())
     scale = (float(places[hips, 1]) - floor) / 0.91  # ours: from the toes' joints to the pelvis
+    floor = floor if rig.floor is None else rig.floor
     moved = pelvis * scale
     moved = moved + torch.tensor([float(places[hips, 0]), floor - 0.026 * scale, float(places[hips, 2])])
     return torch.stack(local, 1), moved
@@ -190,90 +240,100 @@ def save_rig(
 
 
 def _read_bvh(path: Path) -> Rig:
-    text = path.read_text("utf-8").split("MOTION")[0]
-    names: list[str] = []
-    parents: list[int] = []
-    offsets: list[list[float]] = []
-    channels: list[tuple[str, ...]] = []
-    stack: list[int] = []
-    for line in text.splitlines():
-        words = line.split()
-        match words[:1]:
-            case ["ROOT"] | ["JOINT"]:
-                names.append(" ".join(words[1:]))
-                parents.append(next((n for n in reversed(stack) if n >= 0), -1))
-                stack.append(len(names) - 1)
-            case ["End"]:
-                stack.append(-1)
-            case ["}"]:
-                stack.pop()
-            case ["OFFSET"] if stack[-1] >= 0:
-                offsets.append([float(w) for w in words[1:4]])
-            case ["CHANNELS"]:
-                channels.append(tuple(words[2 : 2 + int(words[1])]))
-    local = torch.eye(4).repeat(len(names), 1, 1)
-    local[:, :3, 3] = torch.tensor(offsets)
-    return Rig(tuple(names), tuple(parents), local, find_bones(names), tuple(text.splitlines()), tuple(channels))
+    bvh = read_bvh(path)
+    local = torch.eye(4).repeat(len(bvh.names), 1, 1)
+    local[:, :3, 3] = torch.from_numpy(bvh.offsets)
+    rig = Rig(bvh.names, bvh.parents, local, find_bones(bvh.names), bvh.lines, bvh.channels)
+    return replace(rig, floor=_floor(rig, bvh)) if 0 in rig.bones else rig
+
+
+def _floor(rig: Rig, bvh: Bvh) -> float | None:
+    """Where the feet of a BVH stand: in its own motion, else at rest, else on the ground if they are far below it.
+
+    Many have their hips at the origin at rest, and are put on the ground by their motion alone.
+    """
+    rest = rig.world()[:, 1, 3]
+    lowest = float(rest[rig.feet()].amin())
+    depth = float(rest[rig.bones[0]]) - lowest
+    places = bvh.places()[:, :, 1]
+    below = lowest < -0.5 * depth
+    if len(places) and np.abs(places[:, rig.bones[0]]).max() > 1e-6 * depth:
+        moved = float(places[:, rig.feet()].min())
+        # Positions that are told from the rest, as some tools write them, are not where it stands.
+        return moved if below or moved > -0.5 * depth else None
+    return 0.026 * depth / 0.91 if below else None
 
 
 def _write_bvh(path: Path, rig: Rig, local: Tensor, hips: Tensor, fps: float | int) -> None:
+    carrier = rig.carrier("position")
+    offsets = rig.local[:, :3, 3].double()
+    turns: list[Tensor] = []
+    places: list[Tensor] = []
+    for number, parent in enumerate(rig.parents):
+        own = local[:, number].double()
+        at = offsets[number].expand(len(hips), 3)
+        turns.append(own if parent < 0 else turns[parent] @ own)
+        places.append(at if parent < 0 else places[parent] + (turns[parent] @ at[..., None])[..., 0])
     columns: list[Tensor] = []
     for number, channels in enumerate(rig.channels):
-        order = "".join(c[0].lower() for c in channels if c.endswith("rotation"))
-        angles = to_euler(local[:, number].double(), order).rad2deg() if len(order) == 3 else torch.zeros(len(hips), 3)
-        place = hips if number == rig.bones[0] else rig.local[number, :3, 3].expand(len(hips), 3)
+        axes = rig.axes(number)
+        angles = nearest_angles(local[:, number].double(), axes).rad2deg()
+        place = offsets[number].expand(len(hips), 3)
+        if number == carrier:
+            moved = (hips.double() - places[rig.bones[0]])[..., None]
+            parent = rig.parents[number]
+            place = place + (moved if parent < 0 else turns[parent].mT @ moved)[..., 0]
         for channel in channels:
-            axis = channel[0].lower()
-            value = angles[:, order.index(axis)] if channel.endswith("rotation") else place[:, "xyz".index(axis)]
-            columns.append(value.double())
+            axis = channel[0]
+            columns.append(angles[:, axes.index(axis)] if channel.endswith("rotation") else place[:, "xyz".index(axis)])
     rows = torch.stack(columns, 1).tolist()
     lines = [*rig.lines, "MOTION", f"Frames: {len(rows)}", f"Frame Time: {1 / fps:.8f}"]
     lines += [" ".join(f"{v:.6f}" for v in row) for row in rows]
-    write_text(path, "\n".join(lines) + "\n")
+    with atomic(path) as temporary:  # names may be in any encoding, and stay so
+        temporary.write_bytes(("\n".join(lines) + "\n").encode("utf-8", errors="surrogateescape"))
 
 
 def _read_glb(path: Path) -> Rig:
-    raw = path.read_bytes()
-    length = struct.unpack_from("<I", raw, 12)[0]
-    tree = json.loads(raw[20 : 20 + length])
-    data = raw[20 + length + 8 :]
+    gltf = read_gltf(path)
+    tree = gltf.tree
     if not tree.get("skins"):
-        raise ValueError(f"cannot read the rig {path}: expected a GLB with a skin, got none")
-    nodes = tree["nodes"]
-    above = {child: number for number, node in enumerate(nodes) for child in node.get("children", [])}
-    wanted: list[int] = []
-
-    def add(number: int) -> None:  # whatever stands above a joint, too: it may turn or scale it
-        if number in above and above[number] not in wanted:
-            add(above[number])
-        if number not in wanted:
-            wanted.append(number)
-
-    for joint in tree["skins"][0]["joints"]:
-        add(joint)
-    names = [nodes[n].get("name", "") if n in tree["skins"][0]["joints"] else "" for n in wanted]
-    parents = tuple(wanted.index(above[n]) if n in above else -1 for n in wanted)
-    local = torch.stack([_matrix(nodes[n]) for n in wanted])
-    return Rig(tuple(names), parents, local, find_bones(names), tree=tree, data=data, nodes=tuple(wanted))
-
-
-def _matrix(node: Mapping[str, Any]) -> Float[Tensor, "4 4"]:
-    if "matrix" in node:
-        return torch.tensor(node["matrix"], dtype=torch.float32).view(4, 4).T
-    x, y, z, w = node.get("rotation", (0.0, 0.0, 0.0, 1.0))
-    made = torch.eye(4)
-    made[:3, :3] = torch.tensor([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]) * torch.tensor(node.get("scale", (1.0, 1.0, 1.0)))  # fmt: skip
-    made[:3, 3] = torch.tensor(node.get("translation", (0.0, 0.0, 0.0)))
-    return made
+        raise Unreadable("expected a GLB with a skin, got none; export it with its skeleton")
+    for kind in ("buffers", "images"):
+        for number in range(len(tree.get(kind, []))):
+            uri = str(gltf.item(kind, number).get("uri", "data:"))
+            if not uri.startswith("data:"):
+                raise Unreadable(f"expected a GLB that holds all of its data, got one that names {uri[:80]!r}")
+    if tree.get("buffers"):
+        gltf.buffer(0)
+    above = parents(gltf)
+    joints = dict.fromkeys(
+        joint for number in range(len(tree["skins"])) for joint in gltf.item("skins", number)["joints"]
+    )
+    wanted: dict[int, int] = {}
+    for joint in joints:
+        gltf.item("nodes", joint)
+        chain = [joint]
+        while chain[-1] in above and above[chain[-1]] not in wanted:
+            chain.append(above[chain[-1]])  # whatever stands above a joint, too: it may turn or scale it
+        for number in reversed(chain):
+            wanted.setdefault(number, len(wanted))
+        if len(wanted) > MOST_JOINTS:
+            raise Unreadable(f"expected at most {MOST_JOINTS} joints, got more")
+    if not wanted:
+        raise Unreadable("expected a skin with joints, got none; export it with its skeleton")
+    names = [str(gltf.item("nodes", n).get("name", "")) if n in joints else "" for n in wanted]
+    over = tuple(wanted[above[n]] if n in above else -1 for n in wanted)
+    local = torch.stack([matrix(gltf.item("nodes", n)) for n in wanted]).float()
+    return Rig(tuple(names), over, local, find_bones(names), tree=tree, data=gltf.binary, nodes=tuple(wanted))
 
 
 def _write_glb(path: Path, rig: Rig, local: Tensor, hips: Tensor, fps: float | int) -> None:
     tree = json.loads(json.dumps(rig.tree))
     data = bytearray(rig.data)
+    for kind in ("bufferViews", "accessors"):
+        tree.setdefault(kind, [])
+    if not tree.get("buffers"):
+        tree["buffers"] = [{}]
 
     def add(values: Tensor, kind: str) -> int:
         data.extend(b"\0" * (-len(data) % 4))

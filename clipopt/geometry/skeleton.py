@@ -96,6 +96,7 @@ FREEDOMS = _freedoms()
 elbows of one. `arm_raise` goes from hanging (0) to overhead (180 degrees), `arm_plane` from sideways (0) to forward
 (90), `arm_twist` turns the forearm around the upper arm (level arm: down above 0, up below 0)."""
 NAMES = tuple(freedom.name for freedom in FREEDOMS)
+_ROUNDS = 20
 _ORDERS = {"hip": (0, 2, 1), "shoulder": (1, 2, 0)}  # of the axes, outermost first; else y, x, z
 
 
@@ -236,6 +237,35 @@ def to_euler(rotations: Float[Tensor, "*b 3 3"], order: str = "zxy") -> Float[Te
     locked = rotations[..., i, k].abs() > 1 - 1e-7  # the outer axes coincide: one of them does all
     alone = torch.atan2(even * rotations[..., k, j], rotations[..., j, j])
     return torch.stack([torch.where(locked, alone, first), middle, torch.where(locked, 0.0, last)], -1)
+
+
+def about(angles: Float[Tensor, "b a"], axes: str) -> Float[Tensor, "b 3 3"]:
+    """The rotation R_axes[0](a) R_axes[1](b) ... by angles about coordinate axes, radians."""
+    made = torch.eye(3, dtype=angles.dtype, device=angles.device).expand(len(angles), 3, 3)
+    for number, axis in enumerate(axes):
+        made = made @ axis_rotation("xyz".index(axis), angles[:, number])
+    return made
+
+
+def nearest_angles(rotations: Float[Tensor, "b 3 3"], axes: str) -> Float[Tensor, "b a"]:
+    """Angles for `about` whose rotation is nearest to the one given; with three axes it is the same.
+
+    Args:
+        rotations: What to come near to.
+        axes: Different ones, three at most, such as "x" for a knee.
+    """
+    if len(axes) == 3:
+        return to_euler(rotations, axes)
+    angles = to_euler(rotations, axes + "".join(axis for axis in "xyz" if axis not in axes))[:, : len(axes)]
+    for _ in range(_ROUNDS if len(axes) > 1 else 1):  # each in turn as well as it can
+        for number, axis in enumerate(axes):
+            before = about(angles[:, :number], axes[:number])
+            after = about(angles[:, number + 1 :], axes[number + 1 :])
+            left = before.mT @ rotations @ after.mT
+            b, c = ("xyz".index(axis) + 1) % 3, ("xyz".index(axis) + 2) % 3
+            best = torch.atan2(left[:, c, b] - left[:, b, c], left[:, b, b] + left[:, c, c])
+            angles = torch.cat([angles[:, :number], best[:, None], angles[:, number + 1 :]], 1)
+    return angles
 
 
 def to_quaternion(rotations: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
