@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.scorers import Abstains, Scorer
+from clipopt.scorers import Abstains, KnowsWords, Scorer
+from clipopt.scorers.adapter_files import check_templates as check_templates
 from clipopt.types import generator
 
 TEMPLATES = (
@@ -90,29 +91,11 @@ def zero_shot(scorer: Scorer, labels: Sequence[str], templates: Sequence[str] = 
     return F.normalize(rows.view(len(labels), len(templates), -1).mean(1), dim=1)
 
 
-def check_templates(templates: Sequence[str]) -> None:
-    """Check that every template has one place for a label.
-
-    Raises:
-        ValueError: one has not, or there is none.
-    """
-    for template in templates:
-        try:
-            right = template.format("\0").count("\0") == 1
-        except (IndexError, KeyError, ValueError):
-            right = False
-        if not right:
-            raise ValueError(f"a template needs one {{}} for the label, such as 'a photo of a {{}}', got {template!r}")
-    if not templates:
-        raise ValueError("expected at least one template, such as 'a photo of a {}'")
-
-
 def unread(scorer: Scorer, labels: Sequence[str]) -> list[bool]:
     """Which labels the scorer has nothing to say of: with words that it never learnt, or it abstains from them."""
     if isinstance(scorer, Abstains):
         return [scorer.abstains(label) for label in labels]
-    lacks = getattr(scorer, "unknown_words", None)
-    return [lacks is not None and bool(lacks(label)) for label in labels]
+    return [isinstance(scorer, KnowsWords) and bool(scorer.unknown_words(label)) for label in labels]
 
 
 def starting_shift(

@@ -1,8 +1,8 @@
 """The methods by name."""
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipopt import files
-from clipopt.adapt.examples import Examples, check_templates
+from clipopt import folders
+from clipopt.adapt.examples import Examples
 from clipopt.adapt.options import CONTEXT, Method, Options
 from clipopt.adapt.rows import PROBE_ANCHOR, TURN_ANCHOR, probe, projection, tip, tip_f
 from clipopt.adapt.towers import coop, first_context, low_rank, whole
 from clipopt.scorers import Scorer
-from clipopt.scorers.adapted import FORMAT, MANIFEST, TENSORS, Adapter, read_behind
+from clipopt.scorers.adapted import Adapter, read_behind
+from clipopt.scorers.adapter_files import check_templates, write_adapter
 from clipopt.scorers.reading import open_text
 
 
@@ -88,12 +89,18 @@ def check_method(method: Method, scorer: Scorer, labels: Sequence[str], context:
         raise ValueError(f"{error}; give a shorter context") from error
 
 
-def save_adapter(adapter: Adapter, folder: Path) -> None:
-    """Write an adapter into a folder, which is made where it is missing; `load_scorer` reads it."""
-    from safetensors.torch import save_file
+def save_adapter(adapter: Adapter, folder: Path, *, locked: bool = False) -> None:
+    """Write an adapter into a folder, which is made where it is missing; `load_scorer` reads it.
 
+    Args:
+        adapter: What to write.
+        folder: Where to. An adapter that is there is replaced.
+        locked: Whether the caller holds `clipopt.folders.writing` of the folder already.
+
+    Raises:
+        OSError: another process writes there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with files.atomic(folder / TENSORS) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in adapter.tensors.items()}, temporary)
     fields = {key: value for key, value in vars(adapter).items() if key != "tensors"}
-    files.write_text(folder / MANIFEST, json.dumps({"format": FORMAT, **fields}, indent=2, ensure_ascii=False) + "\n")
+    with nullcontext() if locked else folders.writing(folder):
+        write_adapter(folder, fields, adapter.tensors)

@@ -32,7 +32,7 @@ MARKS: dict[Kind, tuple[tuple[str, frozenset[str]], ...]] = {
         ("config.json", frozenset({"settings", "plan", "fingerprints"})),
         ("summary.json", frozenset({"fingerprints", "peak_memory_bytes", "versions"})),
     ),
-    "adapter": (("adapter.json", frozenset({"format"})),),
+    "adapter": (("adapter.json", frozenset({"format", "method", "labels", "base", "fingerprint"})),),
 }
 """By what a folder is known: a JSON file, and what stands in it."""
 _SPACE = 2**16  # bytes that must fit into a folder before the work begins

@@ -12,7 +12,6 @@ and holds tensors of these kinds, alone or together:
 """
 
 import copy
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -21,17 +20,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from clipopt.types import Embeddings, Images, check_texts
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipopt.scorers.adapter_files import MANIFEST, check_bases, read_adapter
 from clipopt.scorers.fingerprint import fingerprint
-from clipopt.scorers.protocol import Scorer
+from clipopt.scorers.protocol import Abstains, KnowsWords, Perceives, ReadsCharacters, Reentrant, Scorer
 from clipopt.scorers.reading import open_text
-
-MANIFEST, TENSORS = "adapter.json", "adapter.safetensors"
-FORMAT = 1
+from clipopt.types import Embeddings, Images, PerItem, check_texts
 
 
 @dataclass(frozen=True)
@@ -69,35 +66,29 @@ class Adapter:
         Raises:
             ValueError: the folder holds none, or one that is damaged or of another version.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            fields = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            version = fields.pop("format")
-            if version != FORMAT:
-                raise ValueError(f"it has the format {version}, expected {FORMAT}")
-            fields |= {key: tuple(fields[key]) for key in ("labels", "templates")}
-            return cls(**fields, tensors=load_file(folder / TENSORS))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-            raise ValueError(f"cannot read an adapter from {folder}: {error}; adapt again") from error
+        fields, tensors = read_adapter(folder)
+        return cls(**fields, tensors=tensors)
 
     def apply(self, base: Scorer, *, name: str | None = None) -> "AdaptedScorer":
         """The adapted scorer. `base` stays as it is.
 
         Raises:
-            ValueError: `base` is not the scorer that the adapter was learned on.
+            ValueError: `base` is not the scorer that the adapter was learned on, or its tensors do not suit it.
         """
         if base.fingerprint != self.fingerprint:
             raise ValueError(
                 f"this adapter was learned on {self.base} (fingerprint {self.fingerprint}), not on {base.name} "
                 f"({base.fingerprint}): load it with its own base, or adapt again"
             )
-        return AdaptedScorer(base, self, name=name or f"{base.name} + {self.method}")
+        abilities = tuple(mine for theirs, mine in _ABILITIES.items() if isinstance(base, theirs))
+        kind = type("AdaptedScorer", (*abilities, AdaptedScorer), {"__doc__": AdaptedScorer.__doc__})
+        return kind(base, self, name=name or f"{base.name} + {self.method}")
 
 
 class AdaptedScorer(nn.Module):
     """A scorer with an adapter, which is a scorer again. Made by `Adapter.apply`.
+
+    What else its base can do, of the protocols beside `Scorer`, it can do, too.
 
     A label, alone or in one of the adapter's templates, has the row that was learned for it. In any other text a
     label that is named moves the row as it was learned for the label alone.
@@ -129,6 +120,9 @@ class AdaptedScorer(nn.Module):
         like = self.base.encode_text(["a"])
         self.scale, self.alpha, self.beta = scale_of(self.base), adapter.alpha, adapter.beta
         nothing = like.new_zeros(len(self.labels), like.shape[1])
+        for part in ("shift", "turn", "keys"):
+            if part in adapter.tensors and adapter.tensors[part].shape[-1] != like.shape[1]:
+                raise ValueError(f"{base.name} has rows of length {like.shape[1]}, {part} is for others: adapt again")
         for part in ("turn", "context", "shift", "keys", "owners"):
             tensor = adapter.tensors.get(part, nothing if part == "shift" else None)
             self.register_buffer(part, None if tensor is None else tensor.to(like.device))
@@ -182,10 +176,9 @@ class AdaptedScorer(nn.Module):
         """Numbers of the labels that a text names, in order, each once."""
         return list(dict.fromkeys(self._number[found.lower()] for found in self._named.findall(text)))
 
-    def unknown_words(self, text: str) -> list[str]:
-        """The words of `text` outside its labels that the base never learnt, if it knows of any such."""
-        lacks = getattr(self.base, "unknown_words", None)
-        return [] if lacks is None else lacks(self._named.sub(" ", text))
+    def without_labels(self, text: str) -> str:
+        """What a text says beside the labels that it names."""
+        return self._named.sub(" ", text)
 
     def _label_rows(self) -> Float[Tensor, "c d"]:
         templates = ("{}",) if self.context is not None else self.templates
@@ -205,9 +198,48 @@ class AdaptedScorer(nn.Module):
         return read_behind(self.base, torch.stack(own), texts)
 
 
+class _KnowsWords(AdaptedScorer):
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of `text` outside its labels that the base never learnt."""
+        return self.base.unknown_words(self.without_labels(text))
+
+
+class _ReadsCharacters(AdaptedScorer):
+    def unread(self, text: str) -> list[str]:
+        """The characters of `text` outside its labels that are lost on the base."""
+        return self.base.unread(self.without_labels(text))
+
+
+class _Abstains(AdaptedScorer):
+    def abstains(self, text: str) -> bool:
+        """Whether `text` names no label, and the base knows nothing near it."""
+        return not self.mentioned(text) and self.base.abstains(text)
+
+
+class _Perceives(AdaptedScorer):
+    def perceive(self, images: Images) -> tuple[Embeddings, PerItem]:
+        """What `encode_image` gives, and how unlike photographs the pictures are to the base; differentiable."""
+        rows, strange = self.base.perceive(images)
+        return self.adapt_rows(rows), strange
+
+
+class _Reentrant(AdaptedScorer):
+    reentrant: Literal[True] = True
+
+
+_ABILITIES: dict[type, type[AdaptedScorer]] = {
+    KnowsWords: _KnowsWords, ReadsCharacters: _ReadsCharacters, Abstains: _Abstains, Perceives: _Perceives,
+    Reentrant: _Reentrant,
+}  # fmt: skip
+
+
 def read_behind(scorer: Scorer, context: Float[Tensor, "n m w"], texts: Sequence[str]) -> Float[Tensor, "n d"]:
     """Unit rows of texts, each behind its own embeddings of m tokens; differentiable in these."""
     tower = open_text(scorer)
+    if context.shape[2] != tower.table.shape[1]:
+        raise ValueError(
+            f"the context has tokens of {context.shape[2]} numbers, not {tower.table.shape[1]} as {scorer.name}: adapt again"
+        )
     # Some tokenizers write a word in another way at the start of a text: there has to be one before it.
     ids, before, length = tower.tokenize([f"a {text}" for text in texts]), tower.length("a"), context.shape[1]
     place = ids[:, tower.first, None].expand(-1, length)
@@ -228,6 +260,7 @@ def load_adapted(folder: Path, *, device: str = "cpu", dtype: str = "auto") -> A
     """
     from clipopt.scorers.load import load_scorer
 
+    check_bases(folder)
     adapter = Adapter.load(folder)
     changes = any(name.startswith(("delta.", "low.")) for name in adapter.tensors)
     try:
@@ -264,7 +297,13 @@ def _changed(base: Any, adapter: Adapter) -> Any:
         for name in changes:
             weight, delta = weights[name], adapter.tensors.get(f"delta.{name}")
             if delta is None:
-                delta = adapter.tensors[f"high.{name}"] @ adapter.tensors[f"low.{name}"]
+                high, low = adapter.tensors[f"high.{name}"], adapter.tensors[f"low.{name}"]
+                fits = (len(high), low.shape[1]) == (weight.shape[:1].numel(), weight[:1].numel())
+                delta = high @ low if fits else high
+            else:
+                fits = delta.shape == weight.shape
+            if not fits:
+                raise ValueError(f"what the adapter adds to {name} has another shape than that: adapt again")
             weight += adapter.share * delta.to(weight).view_as(weight)
     return base
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from clipopt.types import Embeddings, Images, check_images
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipopt.scorers.classifier import Classifier, load_natural
+from clipopt.scorers.classifier import NaturalClassifier, load_natural
 from clipopt.scorers.efficientnet import EfficientNetLite
+from clipopt.types import Embeddings, Images, PerItem, check_images
 
 MARK = "+looks"
 """Behind the name of a natural scorer: with looks."""
@@ -34,7 +34,7 @@ class Looks(nn.Module):
 
     head: Literal["softmax", "sigmoid"] = "softmax"
 
-    def __init__(self, base: Classifier) -> None:
+    def __init__(self, base: NaturalClassifier) -> None:
         super().__init__()
         self.base, self.name, self.image_size = base, f"{base.name}{MARK}", base.image_size
         self.fingerprint = hashlib.sha256(f"{base.fingerprint} looks {_NAMED} {_SIDE}".encode()).hexdigest()[:12]
@@ -62,6 +62,10 @@ class Looks(nn.Module):
     def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
         """Scaled cosines; of texts the same as without looks."""
         return self.scale * image @ text.T
+
+    def perceive(self, images: Images) -> tuple[Embeddings, PerItem]:
+        """Unit rows, and how far the statistics of the layers are from those of photographs; differentiable."""
+        return self.encode_image(images), self.base.perceive(images)[1]
 
     def abstains(self, text: str) -> bool:
         """Whether no class is near `text`."""

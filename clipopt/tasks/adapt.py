@@ -40,9 +40,9 @@ class Adapt:
     """Sentences with {} for the label; see `clipopt classify --help`."""
     anchor: float | None = None
     """probe, projection: how strongly they are held to their start."""
-    tip_alpha: float = Options.alpha
+    alpha: float = Options.alpha
     """tip, tip-f: weight of the cache beside the text."""
-    tip_beta: float = Options.beta
+    beta: float = Options.beta
     """tip, tip-f: how fast the cache forgets pictures that are less alike."""
     context: str = Options.context
     """coop: the words that the learned ones start from."""
@@ -56,8 +56,9 @@ class Adapt:
     """Steps of tip-f, coop, lora, wise-ft, full."""
     rate: float | None = None
     """Their learning rate, in units of the size of what is learned."""
-    alpha: Literal["white", "black", "drop"] = "white"
-    """What transparent parts lie on; drop shows the colours that they hide, as the models' own processors do."""
+    transparency: Literal["white", "black", "drop"] = "white"
+    """What transparent parts lie on (--alpha of other commands); drop shows the colours that they hide, as the models'
+    own processors do."""
     seed: int = 0
     """Of the choice of pictures and of the run."""
     device: str = "auto"

@@ -4,7 +4,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clipopt import folders
 from clipopt.adapt import (
     TEMPLATES,
     Examples,
@@ -28,6 +30,7 @@ from clipopt.decode import LOOKED_AT
 from clipopt.record import check_out, versions
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.adapted import Adapter
+from clipopt.scorers.adapter_files import MANIFEST
 from clipopt.tasks.adapt import Adapt
 from clipopt.tasks.checks import require_positive, resolve_device
 from clipopt.tasks.classifying import read_templates
@@ -46,7 +49,7 @@ def prepare(task: Adapt) -> Callable[[], None]:
     Raises:
         ValueError: a setting is wrong, in one line.
     """
-    positive: dict[str, int | float] = {"tip_alpha": task.tip_alpha, "tip_beta": task.tip_beta, "rank": task.rank}
+    positive: dict[str, int | float] = {"alpha": task.alpha, "beta": task.beta, "rank": task.rank}
     positive |= {name: value for name, value in (("steps", task.steps), ("rate", task.rate)) if value is not None}
     require_positive(**positive)
     if task.shots < 0:
@@ -58,14 +61,41 @@ def prepare(task: Adapt) -> Callable[[], None]:
     data = find_labelled(task.data)
     templates = read_templates(task.templates) or TEMPLATES
     out = task.out or task.data.with_name(f"{task.data.resolve().stem}.adapter")
-    check_out(out, overwrite=task.overwrite)
+    check_out(out, overwrite=task.overwrite, kind="adapter")
     device = resolve_device(task.device)
     dtype = "float32" if task.method in _THROUGH_TOWERS else "auto"
     if task.method in _ON_LOOKS and is_natural(task.scorer) and not task.scorer.endswith(_LOOKS):
         task = replace(task, scorer=f"{task.scorer}{_LOOKS}")
     scorer = load_scorer(task.scorer, device=str(device), dtype=dtype)
     check_method(task.method, scorer, data.labels, task.context)
-    return lambda: _adapt(task, data, templates, scorer, device, out)
+
+    def work() -> None:
+        with _reserved(out, overwrite=task.overwrite):
+            _adapt(task, data, templates, scorer, device, out)
+
+    return work
+
+
+@contextmanager
+def _reserved(out: Path, *, overwrite: bool) -> Iterator[None]:
+    """Be the only one who writes a folder; what fails leaves none where there was none."""
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with folders.writing(out):
+            if not overwrite and (out / MANIFEST).exists():
+                raise OSError(
+                    f"another process wrote an adapter into {out} meanwhile: give another --out, or --overwrite"
+                )
+            yield
+    except folders.BusyError:
+        raise
+    except BaseException:
+        if made and not (out / MANIFEST).exists():
+            (out / folders.LOCK).unlink(missing_ok=True)
+            with suppress(OSError):
+                out.rmdir()
+        raise
 
 
 def _adapt(
@@ -84,8 +114,8 @@ def _adapt(
     started = time.perf_counter()
     options = Options(
         anchor=task.anchor,
-        alpha=task.tip_alpha,
-        beta=task.tip_beta,
+        alpha=task.alpha,
+        beta=task.beta,
         context=task.context,
         rank=task.rank,
         share=task.share,
@@ -119,11 +149,11 @@ def _adapt(
         **summary,
         "settings": vars(options),
         "shots": task.shots,
-        "transparency": task.alpha,
+        "transparency": task.transparency,
         "seed": task.seed,
         "versions": versions(),
     }
-    save_adapter(replace(adapter, notes=notes), out)
+    save_adapter(replace(adapter, notes=notes), out, locked=True)
     if task.json:
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n")
         return
@@ -145,7 +175,7 @@ def _read(
     """Pictures at `places`, and the places of those that could be read."""
     at = {data.pictures[place].path: place for place in places}
     pictures, kept = [], []
-    for batch in read_batches([data.pictures[place] for place in places], broken, alpha=task.alpha, most=most):
+    for batch in read_batches([data.pictures[place] for place in places], broken, alpha=task.transparency, most=most):
         for found, picture in batch:
             pictures.append(picture.to(device))
             kept.append(at[found.path])

@@ -79,7 +79,7 @@ def test_labels_templates_and_files(photos, here, towers, capsys):
 
 @pytest.mark.parametrize("method", ["probe", "tip", "lora"])
 def test_learns_and_is_a_scorer_for_other_commands(photos, here, towers, capsys, method):
-    options = {"probe": ["--anchor", "0.01"], "tip": ["--tip-alpha", "20", "--tip-beta", "30"]}
+    options = {"probe": ["--anchor", "0.01"], "tip": ["--alpha", "20", "--beta", "30"]}
     more = options.get(method, ["--steps", "40", "--rate", "0.03"])
     arguments = ["adapt", "photos", *towers[:2], "--method", method, "--shots", "3", "--out", "mine", *more]
     assert main([*arguments, "--json"]) == 0
