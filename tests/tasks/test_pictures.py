@@ -171,7 +171,7 @@ def test_a_run_from_and_into_odd_names(here, towers):
     out = Path(f"run:{name}")
     assert main(["image", "red", "--init", name, *towers, "--steps", "2", "--out", str(out), "--quiet"]) == 0
     assert len(load_film(next(out.glob("*.mp4")), count=2)) == 2
-    assert json.loads((out / "config.json").read_text("utf-8"))["settings"]["editing"]["init"] == str(here / name)
+    assert json.loads((out / "config.json").read_text("utf-8"))["config"]["editing"]["init"] == str(here / name)
 
 
 def test_a_picture_that_is_named_and_refused_is_bad_input(odd, towers, capsys):
