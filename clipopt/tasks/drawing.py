@@ -90,6 +90,8 @@ class Drawing:
         self._eyes = {"score": scorers} | ({} if judge is None else {"judge": [judge]})
         self.said = said or {}
         self._natural = any(isinstance(scorer, Perceives) for scorer in scorers)
+        # Sketches are drawings: who knows the words of that world chooses among them, wherever it stands.
+        self._chooser = next((n for n, scorer in enumerate(scorers) if isinstance(scorer, KnowsWords)), 0)
         # A large network takes as long for a look as for a step.
         self.look_every = max(1, plan.steps // (LOOKS // 3 if self._natural else LOOKS))
         self._chunk, self._look_chunk = min(CHUNK, plan.crops * len(items)), HELD_OUT_VIEWS
@@ -261,7 +263,7 @@ class Drawing:
 
         with torch.no_grad():
             otherwise = self.image()
-        choose = partial(self._score, first=True)
+        choose = partial(self._score, alone=self._chooser)
         told = [replace(item, prompt=reworded(item.prompt, self.said)) for item in self.items]
         rough, drawn = best_starts(self.plan.begin, told, self.plan.tries, otherwise, choose, self.device)
         if self._natural:
@@ -368,19 +370,19 @@ class Drawing:
         zoom = min(1, FRAME_SIDE / max(plan.height, plan.width))
         return resize(images, (max(1, round(zoom * plan.height)), max(1, round(zoom * plan.width))))
 
-    def _score(self, images: Images, role: str = "score", *, first: bool = False) -> PerItem:
+    def _score(self, images: Images, role: str = "score", *, alone: int | None = None) -> PerItem:
         """What the scorers, or the "judge", think of the pictures: the mean over them and what they are asked.
 
-        A scorer counts as it does in the loss; with `first` the first one alone. NaN where the judge is asked nothing.
+        A scorer counts as it does in the loss, or the one of number `alone` does. NaN where the judge is asked nothing.
         """
         own = []
         for sights in self.sights[role].values():
-            asked = sights.asked[:1] if first else sights.asked
+            asked = sights.asked if alone is None else sights.asked[alone : alone + 1]
             scores = []
             for each in asked:
                 score, self._look_chunk = halving(partial(each.score, images), self._look_chunk)
                 scores.append(score)
-            weights = torch.ones(1, len(images)) if first else sights.heard
+            weights = sights.heard if alone is None else torch.ones(1, len(images))
             told = torch.stack(scores)
             weights = weights * ~told.isnan()
             own.append((weights * told.nan_to_num()).sum(0) / weights.sum(0))

@@ -52,8 +52,8 @@ def _measure(task: Evaluate, plan: Plan, scorers: Sequence[Scorer], judge: Score
     seconds = time.perf_counter() - started
     images = torch.cat(made)
     order = [prompt for prompt, _ in asked]
-    scorer = scorers[0]
-    readings = {name: read_all(who, images.to(device), order) for name, who in (("scorer", scorer), ("judge", judge))}
+    eyes = {f"scorer {i}" if i else "scorer": scorer for i, scorer in enumerate(scorers)} | {"judge": judge}
+    readings = {name: read_all(who, images.to(device), order) for name, who in eyes.items()}
     out = folder(task)
     _write_pictures(out, images, asked, readings)
     shares = {name: by_group(order, r) for name, r in readings.items()}
@@ -64,9 +64,10 @@ def _measure(task: Evaluate, plan: Plan, scorers: Sequence[Scorer], judge: Score
         "seconds": round(seconds, 1),
         "seconds_per_picture": round(seconds / len(asked), 2),
         "plan": asdict(plan),
+        "fingerprints": {name: who.fingerprint for name, who in eyes.items()},
     }
-    lines = [f"R-Precision@1 by the {name}: {in_words(groups['all'])}" for name, groups in shares.items()]
-    finish(task, out, scorer, judge, summary, lines)
+    lines = [f"R-Precision@1 by the {name} {eyes[name].name}: {in_words(g['all'])}" for name, g in shares.items()]
+    finish(task, out, scorers[0], judge, summary, lines)
 
 
 def _write_pictures(

@@ -94,17 +94,21 @@ def settle(specs: Sequence[str], kind: Literal["auto"] | Kind, given: Mapping[st
 
     Args:
         specs: Of the scorers that guide.
-        kind: Which the first one is; "auto" goes by its name.
+        kind: Which the first one is; "auto" goes by its name. A natural scorer beside others keeps its statistics.
         given: A value or None for each of `SETTLED`; what is left out counts as None.
 
     Raises:
-        ValueError: a value is out of its range.
+        ValueError: a value is out of its range, or is for scorers that are not there.
     """
-    first = kind_of(specs[0]) if kind == "auto" else kind
-    preset = (SMALL if is_small(specs[0]) else REAL)[first]
-    natural = any(is_natural(spec) for spec in specs)
-    if kind == "auto" and natural and is_small(specs[0]):
+    natural, small = any(map(is_natural, specs)), any(map(is_small, specs))
+    if kind == "auto" and natural and small and (is_natural(specs[0]) or is_small(specs[0])):
         preset = BOTH
+    else:
+        lead = next((spec for spec in specs if not is_natural(spec)), specs[0]) if kind != "auto" else specs[0]
+        preset = (SMALL if is_small(lead) else REAL)[kind_of(lead) if kind == "auto" else kind]
+    if natural:
+        statistics, centre = preset.statistics or NATURAL.statistics, preset.centre or NATURAL.centre
+        preset = replace(preset, statistics=statistics, centre=centre)
     settled = vars(preset) | {name: value for name, value in given.items() if value is not None}
     steps, lr = SUITS[settled["param"]]
     own = settled["param"] == preset.param
@@ -116,8 +120,8 @@ def settle(specs: Sequence[str], kind: Literal["auto"] | Kind, given: Mapping[st
     for name in ("smooth", "text_off", "statistics", "centre"):
         if not (math.isfinite(settled[name]) and settled[name] >= 0):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {settled[name]}")
-    if not natural:
-        settled |= {"statistics": 0.0, "centre": 0.0}
+        if not natural and name in ("statistics", "centre") and settled[name]:
+            raise ValueError(f"--{name} is for natural scorers: add --scorer natural, or leave it out")
     return settled
 
 

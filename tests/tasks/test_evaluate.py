@@ -27,6 +27,35 @@ def test_it_measures_and_shows(towers, here, capsys):
     assert iio.imread(here / "measured" / "picture-011.png").shape == (24, 24, 3)
 
 
+def test_every_scorer_is_reported(towers, here, capsys):
+    scorer, judge = towers[1], towers[3]
+    options = [
+        "--scorer",
+        scorer,
+        "--scorer",
+        judge,
+        "--judge",
+        judge,
+        "--prompts",
+        "2",
+        "--seeds",
+        "1",
+        "--steps",
+        "1",
+    ]
+    assert main(["eval", "image", *options, "--steps", "1", "--size", "16", "--crops", "1", "--out", "measured"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    summary = json.loads((here / "measured" / "summary.json").read_text())
+    assert [*summary["r_precision"]] == [*summary["fingerprints"]] == ["scorer", "scorer 1", "judge"]
+    assert summary["fingerprints"]["scorer 1"] == summary["fingerprints"]["judge"] != summary["fingerprints"]["scorer"]
+    assert summary["r_precision"]["scorer 1"] == summary["r_precision"]["judge"]
+    assert [line.split(":")[0] for line in said[:3]] == [
+        "R-Precision@1 by the scorer scorer", "R-Precision@1 by the scorer 1 judge", "R-Precision@1 by the judge judge"
+    ]  # fmt: skip
+    row = json.loads((here / "measured" / "pictures.jsonl").read_text().splitlines()[0])
+    assert row["scorer 1"] == row["judge"]
+
+
 @pytest.mark.parametrize("param", [None, "palette", "siren", "shapes"])
 def test_it_measures_everything_that_can_be_learned(param, towers, here, capsys):
     chosen = [] if param is None else ["--param", param]

@@ -72,10 +72,27 @@ def test_a_small_scorer_and_a_natural_one_have_settings_of_their_own():
 def test_statistics_and_centre_are_for_natural_scorers():
     asked = {"statistics": 2.0, "centre": 0.5}
     for specs in (["embedded"], ["embedded", "./clip"]):
-        settled = settle(specs, "auto", asked)
-        assert (settled["statistics"], settled["centre"]) == (0, 0)
+        for name, value in asked.items():
+            with pytest.raises(ValueError, match=f"--{name} is for natural scorers: add --scorer natural"):
+                settle(specs, "auto", {name: value})
+        # As a run of such scorers has them in its config.json.
+        assert settle(specs, "auto", dict.fromkeys(asked, 0.0))["statistics"] == 0
     settled = settle(["./clip", "natural"], "auto", asked)
     assert (settled["statistics"], settled["centre"]) == (2.0, 0.5)
+
+
+@pytest.mark.parametrize("kind", ["robust", "plain", "auto"])
+@pytest.mark.parametrize("specs", [["embedded", "natural"], ["natural", "embedded"], ["./clip", "natural:lite0"]])
+def test_whatever_the_preset_a_natural_scorer_keeps_its_statistics(specs, kind):
+    settled = settle(specs, kind, {})
+    assert (settled["statistics"], settled["centre"]) == (NATURAL.statistics, NATURAL.centre)
+    settled = settle(specs, kind, {"statistics": 0.0, "centre": 0.0})
+    assert (settled["statistics"], settled["centre"]) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["auto", "robust", "plain", "natural"])
+def test_the_order_of_both_small_scorers_changes_no_setting(kind):
+    assert settle(["embedded", "natural"], kind, {}) == settle(["natural", "embedded"], kind, {})
 
 
 @pytest.mark.parametrize(
