@@ -237,9 +237,8 @@ def read_behind(scorer: Scorer, context: Float[Tensor, "n m w"], texts: Sequence
     """Unit rows of texts, each behind its own embeddings of m tokens; differentiable in these."""
     tower = open_text(scorer)
     if context.shape[2] != tower.table.shape[1]:
-        raise ValueError(
-            f"the context has tokens of {context.shape[2]} numbers, not {tower.table.shape[1]} as {scorer.name}: adapt again"
-        )
+        own = tower.table.shape[1]
+        raise ValueError(f"the context has tokens of {context.shape[2]} numbers, {scorer.name} of {own}: adapt again")
     # Some tokenizers write a word in another way at the start of a text: there has to be one before it.
     ids, before, length = tower.tokenize([f"a {text}" for text in texts]), tower.length("a"), context.shape[1]
     place = ids[:, tower.first, None].expand(-1, length)

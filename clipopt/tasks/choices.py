@@ -10,6 +10,7 @@ from typing import Any
 
 from clipopt import files
 from clipopt.captions import Caption
+from clipopt.record.folder import check_writable
 from clipopt.tasks.pictures import Found
 from clipopt.tasks.terminal import printable
 
@@ -20,14 +21,17 @@ def check_file(out: Path, *, overwrite: bool) -> None:
     """Check that a file can be written.
 
     Raises:
-        ValueError: it is there already and `overwrite` is off, or its folder is not there.
+        ValueError: it is there already and `overwrite` is off, it is no ordinary file, or its folder is not there or
+            cannot be written.
     """
-    if out.is_dir():
-        raise ValueError(f"cannot write {out}: it is a folder")
+    if out.exists() and not out.is_file():
+        what = "a folder" if out.is_dir() else "a pipe or device"
+        raise ValueError(f"cannot write {out}: it is {what}; expected the name of a file")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"cannot write {out}: there is no folder {out.parent}; create it first")
     if out.exists() and not overwrite:
         raise ValueError(f"{out} is there already: give another --out, or --overwrite to replace it")
+    check_writable(out.absolute().parent)
 
 
 def is_one_file(out: Path) -> bool:
@@ -45,7 +49,8 @@ def check_captions(out: Path, pictures: Sequence[Found], *, overwrite: bool) -> 
 
     Raises:
         ValueError: something would be overwritten, two pictures would share a .txt, or `out` cannot be written. So
-            is a name with another suffix, unless it is a folder already: a file was meant.
+            is a name with another suffix, unless it is a folder already: a file was meant. And so is what leads, by a
+            link in `out`, elsewhere.
     """
     if is_one_file(out):
         return check_file(out, overwrite=overwrite)
@@ -59,10 +64,25 @@ def check_captions(out: Path, pictures: Sequence[Found], *, overwrite: bool) -> 
         path = text_file(out, found)
         if path in owners:
             raise ValueError(f"{owners[path]} and {found.path} would both write {path}: use --out FILE.jsonl")
+        check_within(path, out)
         if path.exists() and not overwrite:
             raise ValueError(f"{path} is there already: give another --out, or --overwrite to replace it")
         owners[path] = found.path
+    check_writable(next(path for path in (out, *out.absolute().parents) if path.exists()))
     return None
+
+
+def check_within(path: Path, folder: Path) -> None:
+    """Check that no link stands between a folder and a file below it, and that the file can take its place.
+
+    Raises:
+        ValueError: one does, or something else than a file and its folders is there.
+    """
+    for parent in path.parents[: len(path.relative_to(folder).parts) - 1]:
+        if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
+            raise ValueError(f"cannot write {path}: {parent} is a link or no folder, and is not followed")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"cannot write {path}: it is no file; give another --out")
 
 
 def as_json(captioned: Sequence[Captioned]) -> list[dict[str, Any]]:

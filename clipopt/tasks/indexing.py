@@ -10,6 +10,7 @@ import torch
 
 from clipopt import folders
 from clipopt.captions import encode_views
+from clipopt.record.folder import check_writable
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
 from clipopt.search import Index as Store
@@ -51,6 +52,7 @@ def prepare(task: Index) -> Callable[[], None]:
         require_library(task.backend)
     scorer = (load_clap if hears else load_scorer)(task.scorer, device=str(device))
     folders.check_idle(out)
+    check_writable(next(path for path in (out, *out.absolute().parents) if path.is_dir()))
     store = _open(task, out, scorer, kind)
     unchanged = kind == "embeddings" and _unchanged(store, read_embeddings(pairs, _dim(scorer)))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clipopt import files
+from clipopt import files, folders
 from clipopt.adapt import TEMPLATES
 from clipopt.cli import main
 from clipopt.files import load_image
@@ -169,6 +169,21 @@ def test_an_adapter_that_is_there_is_not_replaced_unasked(photos, towers, capsys
     assert "--overwrite" in capsys.readouterr().err
     assert main(["adapt", "photos", *towers[:2], "--shots", "2", "--method", "tip", "--overwrite"]) == 0
     assert load_scorer("photos.adapter").keys is not None
+
+
+def test_nothing_but_an_adapter_is_replaced_and_by_one_writer(photos, here, towers, capsys):
+    (here / "mine").mkdir()
+    (here / "mine" / "adapter.json").write_text('{"format": "mine"}')
+    command = ["adapt", "photos", *towers[:2], "--shots", "2", "--overwrite", "--out"]
+    assert main([*command, "mine"]) == 2
+    assert "holds no adapter of clipopt" in capsys.readouterr().err
+    assert (here / "mine" / "adapter.json").read_text() == '{"format": "mine"}'
+    assert main([*command, "ours"]) == 0
+    before = (here / "ours" / "adapter.json").read_bytes()
+    with folders.writing(here / "ours"):
+        assert main([*command, "ours"]) == 2
+    assert "another process is writing ours" in capsys.readouterr().err
+    assert (here / "ours" / "adapter.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("method", ["coop", "lora", "full"])

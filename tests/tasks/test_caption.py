@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -205,6 +206,9 @@ def test_interrupted_keeps_what_is_done(photos, here, scorer, monkeypatch):
         (["caption", "photos", "--out", "there.csv"], "there.csv is there already"),
         (["caption", "photos", "--out", "nowhere/all.csv"], "no folder nowhere"),
         (["caption", "photos/a.png", "twin/a.jpg", "--out", "said"], "would both write said/a.txt"),
+        (["caption", "photos", "--out", "leads"], "leads/more is a link or no folder"),
+        (["caption", "photos/a.png", "--out", "pipe.csv", "--overwrite"], "a pipe or device"),
+        (["caption", "photos/a.png", "--out", "/proc/all.csv"], "cannot write"),
         (["rank", "photos/a.png"], "--texts"),
     ],
 )
@@ -213,6 +217,9 @@ def test_bad_input_is_one_line_and_writes_nothing(photos, here, scorer, capsys, 
     (here / "twin").mkdir()
     (here / "twin" / "a.jpg").write_bytes((photos / "b.jpg").read_bytes())
     (here / "there.csv").write_text("mine")
+    (here / "leads").mkdir()
+    (here / "leads" / "more").symlink_to(here / "empty")
+    os.mkfifo(here / "pipe.csv")
     before = sorted(here.rglob("*"))
     assert main([*arguments, *(scorer if len(arguments) > 1 else [])]) == 2
     out, err = capsys.readouterr()
