@@ -38,7 +38,7 @@ def require_positive(**numbers: int | float) -> None:
 
 
 def resolve_device(name: str) -> "torch.device":
-    """The device of that name; "auto" takes the GPU where there is one.
+    """The device of that name; "auto" takes the GPU where there is one, of NVIDIA, AMD or Apple.
 
     Raises:
         ValueError: there is no such device here.
@@ -46,7 +46,9 @@ def resolve_device(name: str) -> "torch.device":
     import torch
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() and _serves("mps") else "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).tolist()
@@ -54,6 +56,22 @@ def resolve_device(name: str) -> "torch.device":
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"--device {name} cannot be used here ({reason}); take cpu, or auto") from error
     return device
+
+
+def _serves(device: str) -> bool:
+    """Whether a device can do all that a run needs: Apple's lacks some operations in some versions of torch."""
+    import torch
+    from torch.nn import functional as F
+
+    try:
+        image = torch.full((1, 3, 16, 16), 0.5, device=device, requires_grad=True)
+        spectrum = torch.view_as_real(torch.fft.rfft2(F.interpolate(image, (8, 8), mode="bicubic", antialias=True)))
+        grid = torch.zeros(1, 8, 8, 2, device=device)
+        moved = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
+        torch.autograd.grad(spectrum.sum() + moved.sum(), image)[0].tolist()
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
 
 
 def require_memory(needed: int | float, device: "torch.device", what: str) -> None:

@@ -1,0 +1,71 @@
+"""What holds for the package as a whole: shapes are checked in tests, and public names are those that the docs know."""
+
+import importlib
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+import clipopt as co
+from clipopt.tasks.checks import resolve_device
+
+PUBLIC = {
+    "clipopt": """
+        Ensemble Matching Scorer Step Target augment diffusion generator load_mesh load_scorer losses optimize params
+        save save_mesh target text_off
+    """,
+    "clipopt.adapt": """
+        Examples METHODS Method Options TEMPLATES adapt check_method check_templates choose_shots encode_pictures
+        save_adapter unread zero_shot
+    """,
+    "clipopt.augment": """
+        Augment Draw Padding affine backdrop blur color compose concat crops cutout details mix noise overview
+        overview_to_detail perspective rows warp wide_and_zoom
+    """,
+    "clipopt.captions": """
+        Beam Candidate Caption Captioner Classes Corpus Generator Grammar Template TextEncoder TwoThings Weights
+        encode_views probabilities
+    """,
+    "clipopt.diffusion": """
+        Chain ChainNoise Coder Latents Noise Sampler free_dom in_turn load_coder load_pipeline norm_prior universal
+        whiteness
+    """,
+    "clipopt.losses": """
+        Aesthetic CLIPSCORE_PREFIX CLIPSCORE_WEIGHT CLIP_SCALE_INIT CLIP_SCALE_MAX SIGLIP_BIAS_INIT SIGLIP_SCALE_INIT
+        border cosine directional edge_strength edges l2 load_aesthetic palette perceptual range_penalty saturation
+        sigmoid softmax spherical symmetry total_variation
+    """,
+    "clipopt.params": """
+        DeepPrior Fourier GivenLook Jacobians LargeSteps NormalField Palette Pixels Pyramid Siren Strokes Surface
+        Texture VertexColors Vertices
+    """,
+    "clipopt.scorers": """
+        Abstains KnowsWords Perceives ReadsCharacters Reentrant Scorer Target at_a_time load_scorer target text_off
+    """,
+    "clipopt.search": """
+        Index combine duplicates search
+    """,
+}
+"""What users import. A name that goes breaks their code, so it goes on purpose."""
+
+
+def test_shapes_in_signatures_are_checked_under_test():
+    with pytest.raises(TypeCheckError):
+        co.load_scorer("embedded").towers.image(torch.rand(3, 64, 64))
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names(module: str):
+    there = importlib.import_module(module)
+    assert set(there.__all__) == set(PUBLIC[module].split())
+    assert all(hasattr(there, name) for name in there.__all__)
+
+
+def test_auto_is_a_device_that_can_do_the_work(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto").type in ("cpu", "mps")
+    if not torch.backends.mps.is_available():
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+        assert resolve_device("auto").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto").type == "cuda"
