@@ -25,7 +25,7 @@ SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".ai
 """What counts as a sound in a folder, for a scorer that hears."""
 BATCH = 8
 """Pictures in memory at once, or fewer large ones: a photo of 12 megapixels takes 150 MB."""
-_AT_ONCE = 3 * 2**23
+_AT_ONCE = 2**24
 _KINDS = 6
 
 
