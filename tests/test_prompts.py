@@ -33,6 +33,34 @@ def test_plain_text_is_kept_to_the_letter(text: str):
     assert parse_prompt(text) == {text: 1.0}
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("a fox:2", '{"a fox": 2}'),
+        ("a fox:1.5 | snow:-0.3", '{"a fox": 1.5, "snow": -0.3}'),
+        ("a fox | snow", '{"a fox": 1, "snow": 1}'),
+        ("a fox::2 snow::1", '{"a fox": 2, "snow": 1}'),
+        ("(a fox:1.3), snow", '{"a fox": 2, "snow": 1}'),
+        ("a fox:0", '{"a fox": 2, "snow": 1}'),
+    ],
+)
+def test_what_looks_weighted_gets_a_hint(text: str, written: str, capsys: pytest.CaptureFixture):
+    assert parse_prompt(text) == {text: 1.0}
+    said = capsys.readouterr().err
+    assert said.startswith("clipopt: note: ")
+    assert said.count("\n") == 1
+    assert f"'{written}'" in said
+    assert parse_prompt(written)
+
+
+@pytest.mark.parametrize(
+    "text", ["a clock at 12:30", "Dune: part two", "John 3:16", "16:9, wide", "http://a:80", "a |"]
+)
+def test_what_does_not_gets_none(text: str, capsys: pytest.CaptureFixture):
+    parse_prompt(text)
+    assert capsys.readouterr().err == ""
+
+
 def test_weighted_form_is_the_python_dict():
     assert parse_prompt('{"a red fox in the snow": 1, "text": -0.3}') == {"a red fox in the snow": 1.0, "text": -0.3}
 

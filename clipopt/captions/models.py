@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.captions.candidates import Candidate
-from clipopt.scorers.hub import TRANSFORMERS, hub_folder, is_hub_id, without_bars
+from clipopt.scorers.hub import TRANSFORMERS, hub_folder, is_hub_id, reason, without_bars
 from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec
 from clipopt.types import generator
 
@@ -270,11 +270,12 @@ def _tokenizer_class() -> Any:
     return AutoTokenizer
 
 
+@without_bars()
 def _load(kind: Any, folder: Path) -> Any:
     try:
         return kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # of half a dozen libraries
-        raise ValueError(f"cannot load {folder}: {' '.join(str(error).split())}") from error
+        raise ValueError(f"cannot load {folder}: {reason(error)}") from error
 
 
 @without_bars()
@@ -282,7 +283,7 @@ def _frozen(kind: Any, folder: Path, device: str) -> Any:
     try:
         model, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except Exception as error:
-        raise ValueError(f"cannot load {folder}: {' '.join(str(error).split())}") from error
+        raise ValueError(f"cannot load {folder}: {reason(error)}") from error
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])
         raise ValueError(f"{folder} is no {kind.__name__}: it lacks {len(lacking)} tensors, {lacking[0]} first")

@@ -287,9 +287,8 @@ class Sampler:
             raise _Stopped
 
         some, stream = slice(item, item + 1), generator(self.seeds[item], *([draw] if draw else []))
-        with _replaced(self.pipe, "prepare_latents", caught), self._prepared(some, None, [stream]):
-            with suppress(_Stopped):
-                self._run(some, None, [stream])
+        with suppress(_Stopped), _replaced(self.pipe, "prepare_latents", caught), self._prepared(some, None, [stream]):
+            self._run(some, None, [stream])
         if not found:
             raise ValueError(f"{type(self.pipe).__name__} draws no latents: it cannot be optimized")
         self._streams[item] = (draw, stream.get_state())

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from clipopt.types import Embeddings, check_texts
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
-from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files, without_bars
+from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files, reason, without_bars
 from clipopt.scorers.precision import resolve_dtype
+from clipopt.scorers.tokens import read_in_full, to_the_letter
+from clipopt.types import Embeddings, check_texts
 
 _FLOOR = 1e-10
 _TEXTS_AT_ONCE = 256
+_TOKENS = 77
 
 
 class ClapScorer(nn.Module):
@@ -43,7 +45,7 @@ class ClapScorer(nn.Module):
 
         super().__init__()
         model.eval().requires_grad_(False)
-        self.name, self.tokenizer = name, tokenizer
+        self.name, self.tokenizer = name, to_the_letter(tokenizer)
         self.sample_rate, self.seconds = int(config["sampling_rate"]), float(config["max_length_s"])
         self.padding = str(config.get("padding", "repeatpad"))
         self._window, self._hop = int(config["fft_window_size"]), int(config["hop_length"])
@@ -82,6 +84,9 @@ class ClapScorer(nn.Module):
         Raises:
             ValueError: if there is no sound.
         """
+        if not waves.is_floating_point() or waves.ndim != 2:
+            got = f"{waves.dtype} of shape {tuple(waves.shape)}"
+            raise ValueError(f"sounds must be floats in [-1, 1] of shape (batch, samples), got {got}")
         if not waves.shape[1]:
             raise ValueError("a sound has no samples: expected at least one")
         length = round(self.seconds * self.sample_rate)
@@ -93,11 +98,11 @@ class ClapScorer(nn.Module):
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Embeddings:
-        """Unit rows of texts."""
-        texts, rows = check_texts(texts), []
+        """Unit rows of texts. One that is too long is cut, with a warning that names what was dropped."""
+        texts, rows = read_in_full(check_texts(texts), self.tokenizer, name=self.name, longest=_TOKENS), []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            some = list(texts[start : start + _TEXTS_AT_ONCE])
-            tokens = self.tokenizer(some, padding=True, truncation=True, max_length=77, return_tensors="pt")
+            some = texts[start : start + _TEXTS_AT_ONCE]
+            tokens = self.tokenizer(some, padding=True, truncation=True, max_length=_TOKENS, return_tensors="pt")
             ids: Int[Tensor, "n _"] = tokens["input_ids"].to(self.model.device)
             mask = tokens["attention_mask"].to(self.model.device)
             rows.append(self.model.get_text_features(ids, attention_mask=mask).pooler_output.float())
@@ -143,7 +148,6 @@ def load_clap(spec: str, *, device: str = "cpu", dtype: str = "auto") -> ClapSco
         ValueError: if it is neither, or is not whole.
     """
     import transformers
-    from safetensors import SafetensorError
 
     local = Path(spec).expanduser()
     folder = local if local.is_dir() else hub_folder(spec) if is_hub_id(spec) else None
@@ -155,7 +159,7 @@ def load_clap(spec: str, *, device: str = "cpu", dtype: str = "auto") -> ClapSco
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = transformers.ClapModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         scorer = ClapScorer(model, tokenizer, config, name=spec if is_hub_id(spec) else folder.name)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ValueError(f"cannot load {spec}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a folder that is not what it says fails in the ways of several libraries
+        raise ValueError(f"cannot load {spec}: {reason(error)}") from error
     scorer.model.to(resolve_dtype("float32" if dtype == "auto" else dtype, device))
     return scorer.to(torch.device(device))

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from clipopt.types import Embeddings, Images, PerItem, check_images, check_texts
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.scorers.efficientnet import load_efficientnet
+from clipopt.scorers.protocol import ReadsCharacters
 from clipopt.scorers.sentences import Sentences, load_sentences
 from clipopt.scorers.vocabulary import NEAR, Reading, Vocabulary, imagenet_names
+from clipopt.types import Embeddings, Images, PerItem, check_images, check_texts
 
 Rule = Literal["logits", "conse"]
 
@@ -164,6 +165,11 @@ class Classifier(nn.Module):
     def abstains(self, text: str) -> bool:
         """Whether no class is near `text`."""
         return self.reading(text).nearness < NEAR
+
+    def unread(self, text: str) -> list[str]:
+        """The characters of `text` that its sentence encoder has no token for, in order, each once."""
+        sentences = self._vocabulary.sentences
+        return sentences.unread(text) if isinstance(sentences, ReadsCharacters) else []
 
 
 class NaturalClassifier(Classifier):

@@ -1,6 +1,7 @@
 """Model folders: whether one is whole, and those of the Hugging Face hub, without a long wait where there is none."""
 
 import os
+import pickle
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,16 +75,32 @@ TOKENIZER = Layout(
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Load models of transformers without its progress bars; also a decorator of what loads them."""
+    """Load models of transformers without its progress bars and questions; also a decorator of what loads them.
+
+    Nobody is asked whether code that comes with a model may run: it never may.
+    """
+    from transformers import dynamic_module_utils
     from transformers.utils import logging
 
-    bars = logging.is_progress_bar_enabled()
+    bars, wait = logging.is_progress_bar_enabled(), dynamic_module_utils.TIME_OUT_REMOTE_CODE
     logging.disable_progress_bar()
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
     try:
         yield
     finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = wait
         if bars:
             logging.enable_progress_bar()
+
+
+def reason(error: BaseException) -> str:
+    """Why a model cannot be loaded, in a line."""
+    said = " ".join(str(error).split())
+    if "trust_remote_code" in said:
+        return "it brings code of its own, and clipopt never runs code that comes with a model"
+    if isinstance(error, pickle.UnpicklingError):
+        return "its weights are no tensors alone, and clipopt never runs code that comes with a model"
+    return said[:300] or type(error).__name__
 
 
 def is_hub_id(spec: str) -> bool:

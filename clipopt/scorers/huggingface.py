@@ -4,21 +4,23 @@ import json
 import re
 import string
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from clipopt.types import Embeddings, Images, check_images, check_texts
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipopt.scorers.characters import pieces, unread
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
-from clipopt.scorers.hub import missing_files, without_bars
+from clipopt.scorers.hub import missing_files, reason, without_bars
 from clipopt.scorers.precision import in_range, resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, PatchSpec, fit, patchify, read_image_spec
+from clipopt.scorers.tokens import to_the_letter, unmarked
+from clipopt.types import Embeddings, Images, check_images, check_texts
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class _Kind:
     Attributes:
         model: Its class in transformers.
         reads: How its text tower reads. "causal": up to the end token, so padding changes nothing. "padded": all of
-            the context, padding included, without case and punctuation. "masked": what the attention mask leaves.
+            the context, padding included. "masked": what the attention mask leaves.
         context: Longest text in tokens that it was trained on, where that is less than it takes.
     """
 
@@ -89,8 +91,9 @@ class HuggingFaceScorer(nn.Module):
         self.head = "sigmoid" if hasattr(model, "logit_bias") else "softmax"
         longest = int(model.config.text_config.max_position_embeddings)
         self.context = min(longest, kind.context or longest)
-        self.tokenizer = tokenizer
+        self.tokenizer = to_the_letter(tokenizer)
         self._reads = kind.reads
+        self._clean = _cleaning(model, tokenizer) if kind.reads == "padded" else str
         # Taken before the weights are rounded: in bfloat16 a scale of 100 would be 98.9.
         self.scale = float(model.logit_scale.exp())
         self.bias = float(model.logit_bias) if self.head == "sigmoid" else 0.0
@@ -129,14 +132,15 @@ class HuggingFaceScorer(nn.Module):
 
         CLIP reads a text causally and takes its embedding where the text ends, so padding beyond the longest text
         changes nothing and is left away. SigLIP looks at the padding, without a mask, and takes the last of
-        exactly `context` tokens: its texts are padded to that, and stripped of case and punctuation before, which
-        not every tokenizer of its checkpoints does by itself. A BERT looks away from padding by itself.
+        exactly `context` tokens: its texts are padded to that. Before, those of SigLIP are stripped of case and
+        punctuation, and those of SigLIP2 of case alone, which not every tokenizer of their checkpoints does by itself.
+        A BERT looks away from padding by itself. What looks like a special token is text.
         """
         padded = self._reads == "padded"
         eos = _end(self.tokenizer)
         rows = []
         for text in texts:
-            row = self.tokenizer(canonical(text) if padded else text, verbose=False)["input_ids"]
+            row = self.tokenizer(unmarked(self._clean(text), self.tokenizer), verbose=False)["input_ids"]
             if not row or row[-1] != eos:
                 row = [*row, eos]
             if len(row) > self.context:
@@ -151,9 +155,24 @@ class HuggingFaceScorer(nn.Module):
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else eos
         return torch.tensor([row + [pad] * (length - len(row)) for row in rows])
 
+    def unread(self, text: str) -> list[str]:
+        """The characters of `text` that no token of the vocabulary holds, in order, each once."""
+        return unread(
+            text,
+            lambda text: pieces(
+                self.tokenizer, self.tokenizer(self._clean(text), add_special_tokens=False)["input_ids"]
+            ),
+        )
+
+
+def _cleaning(model: Any, tokenizer: Any) -> Callable[[str], str]:
+    """What is done to texts before a SigLIP's tokenizer: that of SigLIP2 is Gemma's, in models of either type."""
+    second = model.config.model_type == "siglip2" or re.match("Siglip2|Gemma", type(tokenizer).__name__)
+    return str.lower if second else canonical
+
 
 def canonical(text: str) -> str:
-    """`text` as SigLIP was trained on it: lower case, no ASCII punctuation, single spaces.
+    """`text` as SigLIP, not SigLIP2, was trained on it: lower case, no ASCII punctuation, single spaces.
 
     Reference:
         Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (2023); `canonicalize_text` in big_vision.
@@ -180,7 +199,6 @@ def load_huggingface(
     spec = read_image_spec(folder)
     number_format = resolve_dtype(dtype, device)
     import transformers
-    from safetensors import SafetensorError
 
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -192,12 +210,13 @@ def load_huggingface(
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ValueError(f"cannot load {name}: {' '.join(str(error).split())}") from error
-    if report["missing_keys"]:
-        keys = sorted(report["missing_keys"])
-        raise ValueError(f"the weights of {name} lack {len(keys)} tensors, {keys[0]} first: copy them again")
-    return HuggingFaceScorer(model, tokenizer, spec, name=name, dtype=number_format).to(device)
+        if report["missing_keys"]:
+            keys = sorted(report["missing_keys"])
+            raise ValueError(f"its weights lack {len(keys)} tensors, {keys[0]} first: copy them again")
+        scorer = HuggingFaceScorer(model, tokenizer, spec, name=name, dtype=number_format)
+    except Exception as error:  # a folder that is not what it says fails in the ways of several libraries
+        raise ValueError(f"cannot load {name}: {reason(error)}") from error
+    return scorer.to(device)
 
 
 def _model_type(folder: Path) -> str:

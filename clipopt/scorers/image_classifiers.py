@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from clipopt.scorers.classifier import Classifier
 from clipopt.scorers.fingerprint import fingerprint
-from clipopt.scorers.hub import CLASSIFIER, missing_files, without_bars
+from clipopt.scorers.hub import CLASSIFIER, missing_files, reason, without_bars
 from clipopt.scorers.precision import in_range, resolve_dtype
-from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec
+from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec, read_normalization
 from clipopt.scorers.sentences import load_sentences
 from clipopt.scorers.vocabulary import imagenet_names
 from clipopt.types import Images
@@ -92,14 +92,13 @@ def load_classifier(
     spec = _image_spec(folder)
     number_format = resolve_dtype(dtype, device)
     import transformers
-    from safetensors import SafetensorError
 
     try:
         model, report = transformers.AutoModelForImageClassification.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ValueError(f"cannot load {name}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a folder that is not what it says fails in the ways of several libraries
+        raise ValueError(f"cannot load {name}: {reason(error)}") from error
     if report["missing_keys"]:
         keys = sorted(report["missing_keys"])
         raise ValueError(f"the weights of {name} lack {len(keys)} tensors, {keys[0]} first: copy them again")
@@ -107,6 +106,7 @@ def load_classifier(
     return _scorer(model, spec, labels, name, device, number_format)
 
 
+@without_bars()
 def load_timm(spec: str, *, device: torch.device | str = "cpu", dtype: str = "auto") -> Classifier:
     """An image classifier of timm with its published weights.
 
@@ -211,15 +211,14 @@ def _cropped(told: dict[str, Any]) -> ImageSpec:
     """As the processor of ConvNeXT and ResNet does it: from 384 pixels on nothing is cut."""
     side = int(told["size"]["shortest_edge"])
     size = side if side >= 384 else int(side / told["crop_pct"])
-    normalized = told.get("do_normalize", True)
-    if normalized and not (told.get("image_mean") and told.get("image_std")):
+    if told.get("do_normalize", True) and not (told.get("image_mean") and told.get("image_std")):
         raise ValueError("the preprocessor_config.json asks to normalize and lacks image_mean or image_std: add them")
-    mean, std = (told["image_mean"], told["image_std"]) if normalized else ([0.0] * 3, [1.0] * 3)
+    mean, std = read_normalization(told)
     return ImageSpec(
         size=size,
         crop=side,
         resize="squash" if side >= 384 else "shortest",
         interpolation="bilinear" if told.get("resample") == 2 else "bicubic",
-        mean=tuple(mean),
-        std=tuple(std),
+        mean=mean,
+        std=std,
     )

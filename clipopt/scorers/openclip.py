@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import pickle
 import re
 import textwrap
 import warnings
@@ -12,22 +11,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from clipopt.types import Embeddings, Images, check_images, check_texts
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipopt.scorers.characters import pieces, unread
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
-from clipopt.scorers.hub import OPEN_CLIP, TOKENIZER, Layout, find_weights, hub_folder, missing_files
+from clipopt.scorers.hub import (
+    OPEN_CLIP,
+    TOKENIZER,
+    Layout,
+    find_weights,
+    hub_folder,
+    missing_files,
+    reason,
+    without_bars,
+)
 from clipopt.scorers.precision import in_range, resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, fit
+from clipopt.scorers.tokens import to_the_letter, unmarked
+from clipopt.types import Embeddings, Images, check_images, check_texts
 
 _TEXTS_AT_ONCE = 256
-# The ways in which a checkpoint that is not what it says fails to load.
-_BROKEN = (
-    OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, AssertionError, ImportError, EOFError,
-    pickle.UnpicklingError,
-)  # fmt: skip
+_MARKS = re.compile("<(start_of_text>|end_of_text>)", re.IGNORECASE)
+"""The special tokens of open_clip's own tokenizer, which has no way to read them as text."""
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -67,6 +74,7 @@ class OpenClipScorer(nn.Module):
         # The library it wraps, if any: its class may pad on the left, where the last token is taken.
         self._inner = getattr(tokenizer, "tokenizer", None)
         if self._inner is not None:
+            to_the_letter(self._inner)
             self._inner.padding_side = self._inner.truncation_side = "right"
         # Taken before the weights are rounded: in bfloat16 a scale of 100 would be 98.9.
         self.scale = float(model.logit_scale.exp())
@@ -105,7 +113,11 @@ class OpenClipScorer(nn.Module):
         return self.scale * image @ text.T + self.bias
 
     def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "n _"]:
-        """Token numbers as the model was trained on them: its own tokenizer's, padded to its context."""
+        """Token numbers as the model was trained on them: its own tokenizer's, padded to its context.
+
+        What looks like a special token is text.
+        """
+        texts = [self._letters(text) for text in texts]
         for text in texts:
             numbers, room = self._content(text)
             if len(numbers) > room:
@@ -114,7 +126,19 @@ class OpenClipScorer(nn.Module):
                     f"{self.name} reads {room} tokens of content, this text has {len(numbers)}; dropped: {dropped!r}",
                     stacklevel=3,
                 )
-        return self.tokenizer(list(texts))
+        return self.tokenizer(texts)
+
+    def unread(self, text: str) -> list[str]:
+        """The characters of `text` that no token of the vocabulary holds, in order, each once."""
+        tokenizer = self._inner or self.tokenizer
+        return unread(text, lambda text: pieces(tokenizer, self._content(self._letters(text))[0]))
+
+    def _letters(self, text: str) -> str:
+        """`text` without what the tokenizer would take for one of its special tokens."""
+        if self._inner is not None:
+            return unmarked(text, self._inner)
+        cleaned = self.tokenizer.clean_fn(text)
+        return _MARKS.sub(r"< \1", cleaned) if _MARKS.search(cleaned) else text
 
     def _content(self, text: str) -> tuple[list[int], int]:
         """The token numbers of `text` without those that mark its start and end, and how many there is room for."""
@@ -125,6 +149,7 @@ class OpenClipScorer(nn.Module):
         return numbers, self.context - self._inner.num_special_tokens_to_add()
 
 
+@without_bars()
 def load_open_clip(spec: str, *, device: torch.device | str = "cpu", dtype: str = "auto") -> OpenClipScorer:
     """Load a model of open_clip.
 
@@ -139,20 +164,21 @@ def load_open_clip(spec: str, *, device: torch.device | str = "cpu", dtype: str 
         ValueError: if open_clip is not installed, `spec` names nothing, or what it names is missing or broken.
     """
     open_clip = _import()
-    from safetensors import SafetensorError
-
     number_format = resolve_dtype(dtype, device)
     folder = _folder(spec)
     source = _named(open_clip, spec) if folder is None else _whole(folder)
-    local = {"local_files_only": True} if source.config["text_cfg"].get("hf_tokenizer_name") else {}
+    # The settings of a folder may not let its code run.
+    local = {"local_files_only": True, "trust_remote_code": False}
+    if not source.config["text_cfg"].get("hf_tokenizer_name"):
+        local = {}
     try:
         model = open_clip.create_model(source.model, require_pretrained=True, **source.options)
         tokenizer = open_clip.get_tokenizer(source.model, **local)
-    except (*_BROKEN, SafetensorError) as error:
-        reason = textwrap.shorten(str(error), 300) or type(error).__name__
-        raise ValueError(f"cannot load {spec}: {reason}") from error
-    name = spec if folder is None or spec.startswith("hf-hub:") else folder.name
-    return OpenClipScorer(model, tokenizer, source.config, name=name, dtype=number_format).to(torch.device(device))
+        name = spec if folder is None or spec.startswith("hf-hub:") else folder.name
+        scorer = OpenClipScorer(model, tokenizer, source.config, name=name, dtype=number_format)
+    except Exception as error:  # a checkpoint that is not what it says fails in the ways of several libraries
+        raise ValueError(f"cannot load {spec}: {reason(error)}") from error
+    return scorer.to(torch.device(device))
 
 
 @dataclass(frozen=True)
@@ -193,7 +219,10 @@ def _whole(folder: Path) -> _Source:
     path = folder / "open_clip_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
-        return _Source(f"local-dir:{folder}", {"text_cfg": {}, **config}, {})
+        config = {"text_cfg": {}, "vision_cfg": {}, **config}
+        if not all(isinstance(config[part], dict) for part in ("text_cfg", "vision_cfg")):
+            raise ValueError("expected text_cfg and vision_cfg to be objects")
+        return _Source(f"local-dir:{folder}", config, {})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"cannot read a model's configuration from {path}: {error!r}") from error
 

@@ -156,7 +156,7 @@ def read_image_spec(folder: Path) -> ImageSpec | PatchSpec:
 def read_normalization(config: Mapping[str, Any]) -> tuple[Channels, Channels]:
     """What a processor subtracts and divides by per channel, of values in [0, 1].
 
-    Processors rescale bytes first, by 1/255 unless they say otherwise; what they say is part of mean and deviation here.
+    Processors rescale bytes first, by 1/255 unless they say otherwise; that is part of mean and deviation here.
 
     Raises:
         ValueError: if a number is none, or it divides by 0.

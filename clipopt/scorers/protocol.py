@@ -80,3 +80,12 @@ class Reentrant(Protocol):
 def at_a_time(scorer: Scorer, device: torch.device) -> int:
     """How many batches `scorer` is best shown at the same time."""
     return torch.get_num_threads() if isinstance(scorer, Reentrant) and device.type == "cpu" else 1
+
+
+@runtime_checkable
+class ReadsCharacters(Protocol):
+    """A scorer that knows which characters it cannot read."""
+
+    def unread(self, text: str) -> list[str]:
+        """The characters of `text` that say something and are lost on it, in order, each once."""
+        ...

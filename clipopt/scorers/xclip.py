@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from clipopt.types import check_images, check_texts
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
-from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files, without_bars
+from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files, reason, without_bars
 from clipopt.scorers.precision import resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec
+from clipopt.scorers.tokens import read_in_full, to_the_letter
+from clipopt.types import check_images, check_texts
 
 
 class XClipScorer(nn.Module):
@@ -31,8 +32,9 @@ class XClipScorer(nn.Module):
     def __init__(self, model: Any, tokenizer: Any, spec: ImageSpec, *, name: str) -> None:
         super().__init__()
         model.eval().requires_grad_(False)
-        self.name, self.tokenizer, self.spec = name, tokenizer, spec
+        self.name, self.tokenizer, self.spec = name, to_the_letter(tokenizer), spec
         self.frames = int(model.config.vision_config.num_frames)
+        self.context = int(model.config.text_config.max_position_embeddings)
         self.image_size = spec.side
         described = {
             "model": "xclip",
@@ -51,8 +53,12 @@ class XClipScorer(nn.Module):
         return F.normalize(features.float(), dim=-1)
 
     def logits(self, films: Float[Tensor, "b f 3 _ _"], texts: Sequence[str]) -> Float[Tensor, "b n"]:
-        """How well every text fits every film: scaled cosines of the film with the text as read beside it."""
-        tokens = self.tokenizer(list(check_texts(texts)), padding=True, truncation=True, return_tensors="pt").to(
+        """How well every text fits every film: scaled cosines of the film with the text as read beside it.
+
+        A text that is too long is cut, with a warning that names what was dropped.
+        """
+        said = read_in_full(check_texts(texts), self.tokenizer, name=self.name, longest=self.context)
+        tokens = self.tokenizer(said, padding=True, truncation=True, max_length=self.context, return_tensors="pt").to(
             self.model.device
         )
         made = self.model(
@@ -78,7 +84,6 @@ def load_xclip(spec: str, *, device: str = "cpu", dtype: str = "auto") -> XClipS
         ValueError: if it is neither, or is not whole.
     """
     import transformers
-    from safetensors import SafetensorError
 
     local = Path(spec).expanduser()
     folder = local if local.is_dir() else hub_folder(spec) if is_hub_id(spec) else None
@@ -91,8 +96,8 @@ def load_xclip(spec: str, *, device: str = "cpu", dtype: str = "auto") -> XClipS
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = transformers.XCLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ValueError(f"cannot load {spec}: {' '.join(str(error).split())}") from error
-    scorer = XClipScorer(model, tokenizer, image_spec, name=spec if is_hub_id(spec) else folder.name)
+        scorer = XClipScorer(model, tokenizer, image_spec, name=spec if is_hub_id(spec) else folder.name)
+    except Exception as error:  # a folder that is not what it says fails in the ways of several libraries
+        raise ValueError(f"cannot load {spec}: {reason(error)}") from error
     scorer.model.to(resolve_dtype("float32" if dtype == "auto" else dtype, device))
     return scorer.to(torch.device(device))

@@ -2,8 +2,13 @@
 
 import json
 import math
+import re
+import shlex
+import sys
 from collections.abc import Iterable, Mapping
 
+_WEIGHTED = re.compile(r"([^:|()\[\],]*[^:|()\[\],\s\d])\s*::?([-+]?(?:\d+\.?\d*|\.\d+))(?=[\s)\],]|$)")
+"""A text and its weight: "a fox:2", "snow::-0.5", "(fox:1.3)"; not 12:30."""
 NEGATIVE_WEIGHT = -0.3
 """How strongly a `--negative` text repels: enough to clear it away, too little to become the subject."""
 
@@ -13,14 +18,19 @@ def parse_prompt(argument: str) -> dict[str, float]:
 
     Any argument is plain text of weight 1, taken to the letter: "a clock at 12:30", "Dune: part two", a URL.
     The one exception starts with a brace and is a JSON object of text to weight, which is also how Python writes
-    it: `{"a red fox in the snow": 1, "text": -0.3}`. A negative weight repels.
+    it: `{"a red fox in the snow": 1, "text": -0.3}`. A negative weight repels. Of a text that looks weighted in the
+    way of other programs, "a fox:2 | snow", stderr says how it is written here.
 
     Raises:
         ValueError: if it is empty, or starts with a brace without being such an object.
     """
     if argument.startswith("{"):
         return _parse_weighted(argument)
-    return {_checked_text(argument): 1.0}
+    text = _checked_text(argument)
+    if "://" not in text and (_WEIGHTED.search(text) or re.search(r"\S\s*\|\s*\S", text)):
+        written = shlex.quote(json.dumps(_meant(text)))
+        sys.stderr.write(f"clipopt: note: {_shown(text)} is read to the letter; weights are given as in {written}\n")
+    return {text: 1.0}
 
 
 def with_negatives(prompt: Mapping[str, float], negatives: Iterable[str]) -> dict[str, float]:
@@ -52,6 +62,21 @@ def _parse_weighted(argument: str) -> dict[str, float]:
     if not any(weights.values()):
         raise ValueError(f"{expected}; got {_shown(argument)}, where nothing has a weight")
     return weights
+
+
+def _meant(text: str) -> dict[str, float | int]:
+    """The parts and weights of `text` in the syntax of neighbouring programs, or an example where it is in another."""
+    weights: dict[str, float | int] = {}
+    for part in text.split("|"):
+        weighted = [
+            (piece.strip(), int(weight) if weight.isdecimal() else float(weight))
+            for piece, weight in _WEIGHTED.findall(part)
+        ]
+        rest = _WEIGHTED.sub("", part).strip(" ()[],")
+        if bool(weighted) == bool(rest):
+            return {"a fox": 2, "snow": 1}
+        weights |= dict(weighted or [(rest, 1)])
+    return weights if any(weights.values()) else {"a fox": 2, "snow": 1}
 
 
 class _Pairs(list[tuple[str, object]]):

@@ -16,6 +16,7 @@ REAL_SCORER = "openai/clip-vit-base-patch32"
 def check_words(texts: Iterable[str], scorer: "Scorer", judge: "Scorer | None") -> "Scorer | None":
     """Warn about words that the scorer lacks; returns the judge, or None where it lacks some itself."""
     texts = list(texts)
+    say_unread(texts, [scorer])
     if lacked := unknown_words(scorer, texts):
         sys.stderr.write(
             f"clipopt: warning: the scorer {scorer.name} does not know {_quoted(lacked)}: expect nothing of it. "
@@ -44,6 +45,7 @@ def understand(
     from clipopt.scorers import Abstains, KnowsWords
 
     texts = list(dict.fromkeys(texts))
+    say_unread(texts, scorers)
     everyone: list[Scorer] = [*scorers, *([] if judge is None else [judge])]
     small = [eye for eye in everyone if isinstance(eye, KnowsWords)]
     lacking = [text for text in texts if any(unknown_words(eye, [text]) for eye in small)]
@@ -71,6 +73,25 @@ def understand(
     return said, judge
 
 
+def say_unread(texts: Iterable[str], scorers: "Sequence[Scorer]") -> None:
+    """Say on stderr which characters none of the scorers reads, unless each of them lacks whole words, too.
+
+    Those of a small vocabulary count such characters among their unknown words, which are said anyway.
+    """
+    from clipopt.scorers import KnowsWords, ReadsCharacters
+    from clipopt.scorers.characters import runs
+
+    if all(isinstance(scorer, KnowsWords) for scorer in scorers):
+        return
+    lost: list[str] = []
+    for text in dict.fromkeys(texts):
+        unread = [set(scorer.unread(text)) if isinstance(scorer, ReadsCharacters) else set() for scorer in scorers]
+        lost += runs(text, set.intersection(*unread))
+    if lost := list(dict.fromkeys(lost)):
+        who = f"the scorer {scorers[0].name} cannot read" if len(scorers) == 1 else "no scorer of this run can read"
+        sys.stderr.write(f"clipopt: warning: {who} {_quoted(lost)}: expect nothing of it\n")
+
+
 def _taken(eye: "Scorer", text: str) -> str:
     """What a scorer takes a text for, as far as it says so."""
     reading = getattr(eye, "reading", None)
@@ -92,4 +113,4 @@ def unknown_words(scorer: "Scorer", texts: Sequence[str]) -> list[str]:
 
 def _quoted(words: Sequence[str], most: int = 5) -> str:
     more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(f'"{word}"' for word in words[:most]) + more
+    return ", ".join(_short(word) for word in words[:most]) + more

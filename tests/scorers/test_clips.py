@@ -177,3 +177,15 @@ def test_playlists_pipes_and_what_is_too_long_are_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(clips, "_MOST", 10_000)
     with pytest.raises(ValueError, match="shorten it"):
         load_sound(tmp_path / "a.wav", rate=8000)
+
+
+def test_long_texts_are_cut_aloud_and_special_tokens_are_text(clap, tmp_path):
+    sounds, films = load_clap(str(clap)), load_xclip(str(save_xclip(tmp_path)))
+    with pytest.warns(UserWarning, match=r"reads 77 tokens, this text has \d+; dropped: '"):
+        sounds.encode_text(["a dog barks " * 20])
+    film = torch.rand(1, 4, 3, 32, 32, generator=generator(0))
+    with pytest.warns(UserWarning, match=r"reads 77 tokens, this text has \d+; dropped: '.*fox"):
+        films.logits(film, ["a red fox " * 40])
+    for tokenizer in (sounds.tokenizer, films.tokenizer):
+        row = tokenizer(f"a fox {tokenizer.eos_token} runs")["input_ids"]
+        assert row.count(tokenizer.eos_token_id) == tokenizer("a fox")["input_ids"].count(tokenizer.eos_token_id)

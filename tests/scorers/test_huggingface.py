@@ -2,15 +2,17 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from checkpoints import save_clip
+import transformers
+from checkpoints import save_clip, save_kin, save_naflex, save_siglip, siglip2_tokenizer
 from PIL import Image
 from torch.nn import functional as F
 
-from clipopt.scorers.huggingface import HuggingFaceScorer, canonical, load_huggingface
+from clipopt.scorers.huggingface import HuggingFaceScorer, _cleaning, canonical, load_huggingface
 from clipopt.scorers.preprocess import fit
 from clipopt.types import generator
 
@@ -77,17 +79,73 @@ def test_siglip2_is_padded_on_the_right_and_ends(siglip2_folder: Path) -> None:
     assert scorer.tokenizer.padding_side == "left"
     row = scorer.tokenize(["A fox."])[0]
     end = row.tolist().index(scorer.tokenizer.eos_token_id)
-    assert scorer.tokenizer.decode(row[:end]).replace(" ", "") == "afox"
+    assert scorer.tokenizer.decode(row[:end]).replace(" ", "") == "afox."
     assert row[end + 1 :].unique().tolist() == [scorer.tokenizer.pad_token_id]
 
 
-@pytest.mark.parametrize("folder", ["siglip_folder", "siglip2_folder"])
-def test_siglip_is_deaf_to_case_and_punctuation(folder: str, request: pytest.FixtureRequest) -> None:
-    scorer = load(request.getfixturevalue(folder))
+def test_siglip_is_deaf_to_case_and_punctuation(siglip_folder: Path) -> None:
+    scorer = load(siglip_folder)
     shouted, plain, other = scorer.encode_text(["A red fox,  in the SNOW!", "a red fox in the snow", "a cat"])
     torch.testing.assert_close(shouted, plain)
     assert plain @ other < 0.999
     assert canonical(" It's a\tDog-house, n° 5? ") == "its a doghouse n° 5"
+
+
+@pytest.mark.parametrize("save", [save_siglip, save_naflex])
+def test_siglip2_is_deaf_to_case_alone_as_its_own_tokenizer(save: Any, tmp_path: Path) -> None:
+    folder = save(tmp_path, siglip2_tokenizer())
+    scorer, own = load(folder), transformers.AutoTokenizer.from_pretrained(folder)
+    texts = ["a photo of a cat", "A Photo of a CAT", "a photo of a cat.", "a cat, a dog", "a  t-shirt"]
+    rows = scorer.tokenize(texts)
+    for row, text in zip(rows.tolist(), texts, strict=True):
+        words = own(text, add_special_tokens=False)["input_ids"]
+        assert row[: len(words) + 1] == [*words, own.eos_token_id]
+    assert torch.equal(rows[0], rows[1])
+    assert not torch.equal(rows[0], rows[2])
+
+
+def test_gemmas_tokenizer_in_a_model_of_the_first_type_is_siglip2s() -> None:
+    def cleaned(kind: str, tokenizer: str) -> str:
+        model = SimpleNamespace(config=SimpleNamespace(model_type=kind))
+        return _cleaning(model, type(tokenizer, (), {})())("A cat.")
+
+    assert cleaned("siglip", "GemmaTokenizer") == cleaned("siglip", "Siglip2Tokenizer") == "a cat."
+    assert cleaned("siglip2", "Anything") == "a cat."
+    assert cleaned("siglip", "SiglipTokenizer") == cleaned("siglip", "T5Tokenizer") == "a cat"
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip2", "chinese_clip", "altclip", "metaclip_2"])
+def test_a_special_token_in_a_text_is_text(kind: str, tmp_path: Path) -> None:
+    if kind == "clip":
+        scorer = load(save_clip(tmp_path))
+    else:
+        scorer = load(save_siglip(tmp_path, siglip2_tokenizer()) if kind == "siglip2" else save_kin(tmp_path, kind))
+    tokenizer = scorer.tokenizer
+    end = tokenizer.eos_token or tokenizer.sep_token
+    special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+    begins = int(scorer.tokenize(["a"])[0, 0]) in special
+    for mark in (end, tokenizer.bos_token or tokenizer.cls_token, tokenizer.pad_token):
+        row = scorer.tokenize([f"a fox {mark} red"])[0].tolist()[begins:]
+        assert special.isdisjoint(row[: row.index(tokenizer.convert_tokens_to_ids(end))])
+        assert len(row) > len(scorer.tokenize(["a fox  red"])[0].tolist()[begins:]) or kind == "siglip2"
+    first, second = scorer.encode_text([f"a fox {end} red", f"a fox {end} on a green sofa"])
+    assert float(first @ second) < 0.9999
+
+
+def test_characters_that_fall_into_bytes_are_not_read(clip_folder: Path, siglip_folder: Path) -> None:
+    scorer = load(clip_folder)
+    assert scorer.unread("a 🍎 and りんご, cafe\u0301 — nai\u0308ve: 1\u00bd!") == [
+        "🍎",
+        "り",
+        "ん",
+        "ご",
+        "é",
+        "ï",
+        "½",
+    ]
+    assert scorer.unread("a \uff23at") == ["\uff23"]
+    assert scorer.unread('a red fox\'s "photo"…') == []
+    assert load(siglip_folder).unread("\uff21 犬 fox, café") == ["犬", "é"]
 
 
 def test_long_captions_are_cut_before_their_end_token_and_stay_different(clip_folder: Path) -> None:

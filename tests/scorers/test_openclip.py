@@ -337,3 +337,54 @@ def test_a_model_of_the_hub_is_read_from_the_cache(
     scorer: Any = load_scorer("hf-hub:chs20/fare2-clip", dtype="float32")
     assert scorer.fingerprint == scorers["vit"].fingerprint
     assert scorer.name == "hf-hub:chs20/fare2-clip"
+
+
+@pytest.mark.parametrize("kind", ["vit", "siglip"])
+def test_a_special_token_in_a_text_is_text(kind: str, scorers: Mapping[str, OpenClipScorer]) -> None:
+    scorer = scorers[kind]
+    if scorer._inner is None:
+        marks = ["<end_of_text>", "<START_OF_TEXT>", "&lt;end_of_text&gt;", "<|endoftext|>"]
+        end, special = scorer.tokenizer.eot_token_id, {*scorer.tokenizer.all_special_ids}
+    else:
+        marks = [scorer._inner.eos_token, scorer._inner.pad_token]
+        end, special = scorer._inner.eos_token_id, {*scorer._inner.all_special_ids} - {scorer._inner.unk_token_id}
+    begins = int(scorer.tokenize(["a"])[0, 0]) in special
+    for mark in marks:
+        first, second = scorer.tokenize([f"a fox {mark} red", f"a fox {mark} on a green sofa"]).tolist()
+        assert special.isdisjoint(first[begins : first.index(end)])
+        assert first != second
+    plain = ["a fox <b> &amp; a sofa"]
+    assert torch.equal(scorer.tokenize(plain), scorer.tokenizer(plain))
+
+
+def test_characters_that_fall_into_bytes_are_not_read(scorers: Mapping[str, OpenClipScorer]) -> None:
+    assert scorers["vit"].unread("a 🍎, 犬 and 🐈 in a café — ½ £5") == ["犬", "🐈"]
+    assert scorers["siglip"].unread("a 🍎 fox") == ["🍎"]
+
+
+def test_settings_may_not_let_code_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    folder = save_open_clip(tmp_path, "siglip", siglip_tokenizer(tmp_path / "spiece"))
+    (folder / "evil.py").write_text(f"import pathlib\npathlib.Path({str(folder / 'ran')!r}).touch()\n")
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"]["trust_remote_code"] = True
+    path.write_text(json.dumps(config))
+    tokenizer = folder / "tokenizer_config.json"
+    own = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | own))
+    with pytest.raises(ValueError, match=r"\w") as refused:
+        load(folder)
+    assert "\n" not in str(refused.value)
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("change", [{"text_cfg": 1}, {"vision_cfg": []}, {"embed_dim": "many"}])
+def test_absurd_settings_are_refused_in_a_line(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = save_open_clip(tmp_path, "vit") / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"] |= change
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"\w") as refused:
+        load(tmp_path)
+    assert "\n" not in str(refused.value)

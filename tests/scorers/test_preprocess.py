@@ -153,3 +153,50 @@ def test_a_thread_of_a_picture_takes_little_memory() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < 300e6
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [60.0, 61.0, 62.0]},
+        {"do_rescale": False, "do_normalize": False},
+        {"rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3, "image_std": [1.0] * 3},
+        {"rescale_factor": 0.5, "do_normalize": False},
+        {"do_normalize": False},
+    ],
+)
+@pytest.mark.parametrize("processor", [clip_processor, siglip_processor])
+def test_values_are_rescaled_as_the_reference_does(tmp_path: Path, processor: Any, options: dict[str, Any]) -> None:
+    reference = processor(32, **options)
+    reference.save_pretrained(tmp_path)
+    pixels = picture(32, 32, "noise")
+    expected = reference(Image.fromarray(pixels.numpy()), return_tensors="pt").pixel_values.float()
+    got = fit(pixels.movedim(-1, 0)[None] / 255, read_image_spec(tmp_path))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [0, -1, "a", None, True, float("inf")])
+def test_a_factor_that_is_none_is_refused(tmp_path: Path, factor: Any) -> None:
+    clip_processor(32).save_pretrained(tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rescale_factor": factor}))
+    with pytest.raises(ValueError, match="rescale_factor must be a number above 0"):
+        read_image_spec(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"rescale_offset": True}, "rescale_offset is not supported"),
+        ({"do_flip_channel_order": True}, "do_flip_channel_order is not supported"),
+        ({"image_std": [1, 0, 1]}, "no deviation 0"),
+        ({"image_mean": [float("nan")] * 3}, "finite"),
+        ({"image_mean": [0.5]}, "wants its pictures"),
+    ],
+)
+def test_what_a_processor_asks_for_is_done_or_refused(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    clip_processor(32).save_pretrained(tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=reason):
+        read_image_spec(tmp_path)

@@ -120,3 +120,20 @@ def test_other_files_are_refused(tmp_path):
         load_tower(tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match="no such scorer file"):
         load_tower(tmp_path / "y.safetensors")
+
+
+def test_characters_without_letters_are_unknown(path):
+    scorer = load_tower(path)
+    assert words("Cafés, naïve ﬁsh: Ünï") == ["cafes", "naive", "fish", "uni"]
+    assert scorer.unknown_words("a red cat!") == []
+    assert scorer.unknown_words("a red 🍎") == ["🍎"]
+    assert scorer.unknown_words("кот, a dog, りんご — 👍🏽") == ["dog", "кот", "りんご", "👍🏽"]
+    assert scorer.unread("a “cat” · №5, 3 €") == ["€"]
+    assert scorer.unread("é") == []
+
+
+def test_words_beyond_the_context_are_named(path):
+    scorer = load_tower(path)
+    with pytest.warns(UserWarning, match="tiny reads 6 words, this text has 8; dropped: 'red cat'"):
+        row = scorer.encode_text(["a cat a cat a cat, red cat"])
+    assert torch.equal(row, scorer.encode_text(["a cat a cat a cat"]))

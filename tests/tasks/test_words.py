@@ -77,3 +77,26 @@ def test_without_the_packages_it_only_warns(capsys: pytest.CaptureFixture, monke
     assert [line.split(" does not know")[0] for line in said] == [
         "clipopt: warning: the scorer other", "clipopt: warning: the scorer small",
     ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bytes(ToyScorer):
+    """Reads ASCII and what it is told."""
+
+    name: str = "bytes"
+    letters: str = ""
+
+    def unread(self, text: str) -> list[str]:
+        return [c for c in dict.fromkeys(text) if not c.isascii() and c not in self.letters]
+
+
+def test_characters_that_no_scorer_of_the_run_reads_are_named(capsys: pytest.CaptureFixture):
+    understand(["a fox 🍎", "りんご and 犬", "a fox"], [Bytes(), Bytes(letters="犬")], None)
+    said = 'clipopt: warning: no scorer of this run can read "🍎", "りんご": expect nothing of it\n'
+    assert capsys.readouterr().err == said
+    words.check_words(["a 🍎"], Bytes(), None)
+    said = 'clipopt: warning: the scorer bytes cannot read "🍎": expect nothing of it\n'
+    assert capsys.readouterr().err == said
+    understand(["a fox 🍎"], [Bytes(), ToyScorer(name="all")], None)
+    words.check_words(["a fox"], Bytes(), None)
+    assert capsys.readouterr().err == ""
