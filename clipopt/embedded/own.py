@@ -69,7 +69,7 @@ class OwnPictures:
         return images
 
     def loss(self, images: Images, numbers: Tensor, rng: Generator) -> tuple[Tensor, float]:
-        """Each caption must prefer its real picture to all of these; and by how much it does, as a cosine."""
+        """Each caption must prefer the drawing it tells of to all of these; and by how much it does, as a cosine."""
         batch = self._pictures.batch(numbers, torch.zeros_like(numbers))
         real = jitter(batch.images.to(self._device).float() / 255, rng)
         both, text = self._image(torch.cat([real, images])), self._text(batch.ids)

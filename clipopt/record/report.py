@@ -34,8 +34,9 @@ class Picture:
 class Report:
     """What the page shows. Every text may come from a user: the page escapes it.
 
-    `results` stand large, beside them the film and `others`, or below them where there are several or one
-    `wide` sheet; `strip` is a row of small pictures; `scores` are the columns of a table with one row per label.
+    `results` stand large, beside them the film and `others`, or below them where there are several or one `wide` sheet;
+    `verdict` says in a sentence what scorer and judge agree on; `strip` is a row of small pictures; `scores` are the
+    columns of a table with one row per label.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Report:
     tables: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     notice: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from clipopt import files
 from clipopt.geometry.mesh import Mesh
 from clipopt.record.report import Log, Picture, Report, render
 from clipopt.record.solid import solid
+from clipopt.record.verdict import verdict
 from clipopt.types import Images
 
 MANY = 12
@@ -115,6 +116,7 @@ def write_page(
         title=_title(summary["items"]),
         facts=_facts(summary, film.unit),
         notice=_notice(summary, film.unit),
+        verdict=verdict(summary["items"], summary["scores"], log),
         results=_results(summary, best, solids),
         others=[
             *([] if last is None else [Picture("last step", files.jpeg(last, longest=512))]),
@@ -188,9 +190,10 @@ def _results(summary: Mapping[str, Any], best: Images, solids: Sequence[Mesh]) -
 
 
 def _detail(scores: Mapping[str, Sequence[float | None]], name: str, item: int) -> str:
-    """A score, and where it stands among those of real pictures."""
+    """A score, and where it stands among those of drawings that a small scorer was trained on the like of."""
     rank = scores.get(f"{name} percentile", [None] * (item + 1))[item]
-    return f"{name} {_three(scores[name][item])}" + ("" if rank is None else f" (real pictures: above {rank:.0f} %)")
+    among = "" if rank is None else f" (above {rank:.0f} % of the drawings of its world)"
+    return f"{name} {_three(scores[name][item])}{among}"
 
 
 def _three(value: float | None) -> str:

@@ -96,6 +96,7 @@ class Drawing:
         self.look_every = max(1, plan.steps // (LOOKS // 3 if self._natural else LOOKS))
         self._chunk, self._look_chunk = min(CHUNK, plan.crops * len(items)), HELD_OUT_VIEWS
         self._starts = [0] * len(items)
+        self._started: dict[str, PerItem] = {}
         self._rough: Images | None = None
         self.enter(0)
 
@@ -243,11 +244,8 @@ class Drawing:
             FloatingPointError: a term, a gradient or a picture is not finite; names the step.
             MemoryError: there is no memory even for one view at a time.
         """
-        if start == 0 and self.edit.init is None:
-            if self.plan.begin != "noise":
-                self._begin_at_rough_pictures()
-            elif self.plan.tries > 1:
-                self._choose_starts()
+        if start == 0:
+            self.prepare()
         for stage, (first, last) in enumerate(self.plan.spans()):
             if stage < self.stage:
                 continue
@@ -256,6 +254,18 @@ class Drawing:
             for step in self.steps(max(start, first), last):
                 done = step.index + 1
                 yield step, self.look(done) if done % self.look_every == 0 or done == self.plan.steps else {}
+
+    def prepare(self) -> None:
+        """Stand where the first step starts from, if it is not there already: at a rough picture, or the best start."""
+        if self._started:
+            return
+        if self.edit.init is None and self.plan.begin != "noise":
+            self._begin_at_rough_pictures()
+        elif self.edit.init is None and self.plan.tries > 1:
+            self._choose_starts()
+        self._started = {"score": self.best.score.clone()}
+        if "judge" in self.sights:
+            self._started["judge"] = self._score(self.pictures(), "judge")
 
     def _begin_at_rough_pictures(self) -> None:
         """Begin at what the package draws of the words at once, the best of some tries."""
@@ -321,6 +331,7 @@ class Drawing:
         if "judge" in self.sights:
             judged = {"judge": self._score(best.images, "judge"), "judge of last": self._score(last, "judge")}
             scores = {"score": best.score, "judge": judged["judge"]} | scores | judged
+        scores |= {f"{role} of start": values for role, values in self._started.items()}
         scores |= self._percentiles(best.images)
         if self.edit.tile:
             scores["seam"] = seam(best.images)
@@ -390,7 +401,7 @@ class Drawing:
         return means.nan_to_num(-1.0) if role == "score" else means
 
     def _percentiles(self, images: Images) -> dict[str, PerItem]:
-        """How the pictures match among real ones, where that is known."""
+        """How the pictures match among drawings of a scorer's world, where that is known."""
         found = {}
         for role, sights in self.sights.items():
             if len(self._eyes[role]) == 1 and [*sights] == ["match"]:
@@ -417,6 +428,7 @@ class Drawing:
         return {
             "stage": self.stage,
             "starts": self._starts,
+            "started": self._started,
             "image": self.image.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": dict(vars(self.best)),
@@ -424,7 +436,7 @@ class Drawing:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
-        self._starts = state["starts"]
+        self._starts, self._started = state["starts"], dict(state.get("started", {}))
         if state["stage"] != self.stage:
             self.enter(state["stage"])
         self.image.load_state_dict(state["image"])

@@ -263,10 +263,10 @@ class Sight:
 
     @torch.no_grad()
     def percentile(self, images: Images) -> PerItem:
-        """What share of real pictures, in %, match their captions less well than these match their prompts.
+        """What share of drawings of the scorer's world, in %, match their captions less well than these their prompts.
 
-        Real pictures were measured whole and as they are, and so are these: not in views. NaN where the scorer does
-        not know how real pictures match, or where more is asked than one text.
+        The drawings were measured whole and as they are, and so are these: not in views. NaN where the scorer does not
+        know how they match, or where more is asked than one text.
         """
         percentile = getattr(self.scorer, "percentile", None)
         alone = [self._simple and [(type(k), v) for k, v in item.prompt.items()] == [(str, 1)] for item in self.items]

@@ -92,7 +92,7 @@ def _measured(path: Path, device: str) -> dict[str, Any]:
 
 
 def _save(trainer: "Trainer", path: Path) -> None:
-    """Write the weights, and with them how well real pictures match their captions."""
+    """Write the weights, and with them how well drawings of its world match their captions."""
     from clipopt.embedded.measure import matches
     from clipopt.scorers.tower import TowerScorer
 

@@ -62,7 +62,7 @@ def test_percentiles_are_for_single_texts(here: Path, towers: list[str], capsys:
     made = (scorer.encode_image(load_image(here / "run" / "best.png")) @ scorer.encode_text(["a fox"]).T).item()
     assert scores["score percentile"] == [pytest.approx(50 + 50 * made, abs=0.5)]
     assert "judge percentile" not in scores
-    assert "(real pictures: above" in (here / "run" / "report.html").read_text()
+    assert " % of the drawings of its world)" in (here / "run" / "report.html").read_text()
 
 
 def test_overviews_come_first_and_details_later():

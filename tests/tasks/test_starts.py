@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy import ToyScorer
 
 from clipopt.cli import main
+from clipopt.files import load_image, save
 from clipopt.scorers import load_scorer
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.edits import Edit
 from clipopt.tasks.kinds import Begin, Param
 from clipopt.tasks.planner import Plan
 from clipopt.tasks.starts import best_starts
+from clipopt.types import generator
 
 CIRCLE, UNKNOWN = Item({"a red circle on a green background": 1.0}, 5, ""), Item({"a zeppelin": 1.0}, 6, "")
 CPU = torch.device("cpu")
@@ -94,3 +97,36 @@ def test_seeds_and_tries_move_a_sketch():
     items = [[Item(CIRCLE.prompt, seed, "")] for seed in (1, 2)]
     one, other = (best_starts("sketch", item, 1, grey(1), green, CPU)[0] for item in items)
     assert 0.001 < float((one - other).abs().mean()) < 0.2
+
+
+def test_the_film_and_the_page_begin_at_the_true_start(here: Path):
+    size = ["--size", "64", "--crops", "2", "--steps", "3", "--param", "pixels", "--lr", "0.001", "--quiet"]
+    common = ["image", "a red circle on a green background", "--scorer", "embedded", *size]
+    assert main([*common, "--out", "sketched"]) == 0
+    first = load_image(here / "sketched" / "previews" / "000000.jpg")
+    assert float(green(first)) > 0.1
+    scores = json.loads((here / "sketched" / "summary.json").read_text())["scores"]
+    assert 0.3 < scores["score of start"][0] <= scores["score"][0]
+    assert scores["judge of start"][0] > 0.3
+    assert "Scorer and judge " in (here / "sketched" / "report.html").read_text(encoding="utf-8")
+    save(here / "blue.png", torch.tensor([0.1, 0.2, 0.9])[:, None, None].expand(3, 64, 64))
+    assert main([*common, "--init", "blue.png", "--out", "given"]) == 0
+    given = load_image(here / "given" / "previews" / "000000.jpg")
+    assert torch.allclose(given.mean((0, 2, 3)), torch.tensor([0.1, 0.2, 0.9]), atol=0.03)
+
+
+def test_who_knows_the_words_of_the_drawings_chooses_among_sketches(monkeypatch: pytest.MonkeyPatch):
+    embedded, chosen = load_scorer("embedded"), []
+
+    def best(begin, items, tries, otherwise, score, device):
+        chosen.append(score)
+        return otherwise, torch.zeros(len(items), dtype=torch.bool)
+
+    monkeypatch.setattr("clipopt.tasks.starts.best_starts", best)
+    plan = Plan(32, 32, param="pixels", steps=2, crops=2, begin="sketch", tries=2)
+    for scorers in ([embedded], [ToyScorer(), embedded], [embedded, ToyScorer()]):
+        Drawing(plan, [CIRCLE], scorers).prepare()
+    pictures = torch.rand(1, 3, 32, 32, generator=generator(0))
+    alone, last, first = (score(pictures) for score in chosen)
+    assert torch.equal(alone, last)
+    assert torch.equal(alone, first)
