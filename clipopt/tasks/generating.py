@@ -341,6 +341,9 @@ class Generating:
             reason=reason(failure) if failure else "",
         )
 
+    def prepare(self) -> None:
+        """It stands where the first step starts from as soon as it is made."""
+
     def state(self) -> dict[str, Any]:
         """What `load_state` needs to go on, bit for bit on the CPU."""
         return {

@@ -61,6 +61,10 @@ class Making(Protocol):
         """What the film shows of the items now."""
         ...
 
+    def prepare(self) -> None:
+        """Stand where the first step starts from, if it is not there already."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """What is needed to go on."""
         ...
@@ -85,6 +89,7 @@ def carry_out(
         saved, pause = time.monotonic(), CHECKPOINT_SECONDS
         try:
             if run.step == 0:
+                making.prepare()
                 run.preview(making.frame())
             for step, scores in making.draw(run.step):
                 shown |= scores

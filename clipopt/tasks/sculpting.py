@@ -296,6 +296,9 @@ class Sculpting:
         pairs = zip(self.meshes(), self.best.meshes, strict=True)
         return [last if bool(torch.isfinite(last.vertices).all()) else best for last, best in pairs]
 
+    def prepare(self) -> None:
+        """It stands where the first step starts from as soon as it is made."""
+
     def state(self) -> dict[str, Any]:
         """What `load_state` needs to go on, bit for bit on the CPU."""
         best = {"score": self.best.score, "step": self.best.step, "meshes": [_tensors(m) for m in self.best.meshes]}
