@@ -23,6 +23,7 @@ from clipopt.formats.gltf import read_gltf
 from clipopt.formats.outside import Unreadable
 from clipopt.formats.parts import Part, join, to_linear
 from clipopt.formats.plain import read_plain
+from clipopt.formats.ply import read_ply
 from clipopt.formats.scene import Scene
 from clipopt.formats.wavefront import read_obj
 from clipopt.geometry.atlas import bake
@@ -143,8 +144,10 @@ def _parts(path: Path) -> tuple[list[Part], list[str]]:
             return scene.parts(), scene.said
         case ".obj":
             return read_obj(path)
-        case ".ply" | ".stl" | ".off":
-            return read_plain(path)
+        case ".ply":
+            return read_ply(path)
+        case ".stl" | ".off":
+            return read_plain(path), []
     raise Unreadable(f"expected a mesh file ({_READABLE}), got {path.suffix or 'no suffix'}; export it as one of these")
 
 

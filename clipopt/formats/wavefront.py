@@ -4,7 +4,9 @@ Reference:
     Alias/Wavefront, "Advanced Visualizer Manual" (1995), appendix B1 (object files) and its companion on .mtl.
 """
 
-from collections.abc import Sequence
+import io
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -35,8 +37,8 @@ class _Material:
 class _Faces:
     """Corners of triangles of one material: numbers of vertices and of texture coordinates, -1 for none."""
 
-    points: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    points: "array[int]" = field(default_factory=lambda: array("q"))
+    places: "array[int]" = field(default_factory=lambda: array("q"))
 
 
 def read_obj(path: Path) -> tuple[list[Part], list[str]]:
@@ -45,21 +47,23 @@ def read_obj(path: Path) -> tuple[list[Part], list[str]]:
     Raises:
         Unreadable: Something in it is not as it should be.
     """
-    text = _text(read_bytes(path))
     said: list[str] = []
-    points: list[list[str]] = []
-    places: list[list[str]] = []
+    points, shades, places = (array("d") for _ in range(3))  # lists of numbers would take ten times the memory
     materials: dict[str, _Material] = {}
     groups: dict[str, _Faces] = {}
     current = groups.setdefault("", _Faces())
     corners = 0
-    for number, line in enumerate(text.split("\n"), 1):
-        key, _, rest = line.strip().partition(" ")
+    for number, line in _lines(read_bytes(path)):
+        key, _, rest = line.partition(" ")
         match key:
             case "v":
-                points.append(rest.split("#")[0].split())
+                values = _floats(rest, 3, number)
+                points.extend(values[:3])
+                if len(values) >= 6:  # a fourth alone is a weight
+                    shades.extend(values[3:6])
             case "f":
-                found = [_corner(word, len(points), len(places), number) for word in rest.split("#")[0].split()]
+                words = rest.split("#")[0].split()
+                found = [_corner(word, len(points) // 3, len(places) // 2, number) for word in words]
                 if len(found) < 3:
                     raise Unreadable(f"expected faces of three corners or more, got {len(found)} in line {number}")
                 corners += len(found) - 2
@@ -70,25 +74,34 @@ def read_obj(path: Path) -> tuple[list[Part], list[str]]:
                         current.points.append(point)
                         current.places.append(place)
             case "vt":
-                places.append([*rest.split("#")[0].split(), "0"][:2])
+                values = _floats(rest, 1, number)
+                places.extend([*values, 0.0][:2])
             case "usemtl":
                 current = groups.setdefault(rest.strip(), _Faces())
             case "mtllib":
                 materials |= _libraries(path, rest.strip(), said)
-    vertices, shades = _vertices(points)
-    coordinates = torch.from_numpy(_floats(places, 2, "texture coordinates"))
+    vertices = torch.from_numpy(np.array(points).reshape(-1, 3))
+    coordinates = torch.from_numpy(np.array(places).reshape(-1, 2))
+    colors = _colours(np.array(shades).reshape(-1, 3)) if len(shades) == len(points) > 0 else None
     parts = []
     groups = {name: group for name, group in groups.items() if group.points}
     if lost := [name for name in groups if name and name not in materials]:
         said.append(f"{len(lost)} of its materials are nowhere to be found ({lost[0][:60]!r} first): they are grey")
     for name, group in groups.items():
-        parts.append(_part(group, vertices, shades, coordinates, materials.get(name, _Material()), said))
+        parts.append(_part(group, vertices, colors, coordinates, materials.get(name, _Material()), said))
     return parts, said
 
 
-def _text(raw: bytes) -> str:
-    text = raw.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
-    return text.replace("\\\n", " ")
+def _lines(raw: bytes) -> Iterator[tuple[int, str]]:
+    """Numbers and texts of lines; one that ends in a backslash goes on in the next."""
+    begun = ""
+    for number, line in enumerate(io.TextIOWrapper(io.BytesIO(raw), "utf-8-sig", errors="replace"), 1):
+        whole = begun + line.replace("\t", " ").strip()
+        begun = ""
+        if whole.endswith("\\"):
+            begun = whole[:-1] + " "
+        elif whole:
+            yield number, whole
 
 
 def _corner(word: str, points: int, places: int, line: int) -> tuple[int, int]:
@@ -103,36 +116,31 @@ def _corner(word: str, points: int, places: int, line: int) -> tuple[int, int]:
     return at, -1 if place == 0 else place - 1 if place > 0 else places + place
 
 
-def _floats(rows: Sequence[Sequence[str]], width: int, what: str) -> NDArray[np.float64]:
+def _floats(words: str, least: int, line: int) -> list[float]:
     try:
-        return np.array(rows, np.float64).reshape(-1, width)
+        values = [float(word) for word in words.split("#")[0].split()]
     except ValueError:
-        raise Unreadable(f"expected {width} numbers for {what} in each line, got something else") from None
+        values = []
+    if len(values) < least:
+        raise Unreadable(f"expected {least} numbers or more, got {words[:40]!r} in line {line}; export it again")
+    return values
 
 
-def _vertices(rows: list[list[str]]) -> tuple[Tensor, Tensor | None]:
-    """Positions, and sRGB colours where there are six numbers or more: a fourth alone is a weight."""
-    least = min(map(len, rows), default=3)
-    if least < 3:
-        raise Unreadable(f"expected three numbers for each vertex, got {least}; export it again")
-    width = 6 if least >= 6 else 3
-    values = _floats([row[:width] for row in rows], width, "vertices")
-    if width == 3:
-        return torch.from_numpy(values), None
-    colors = np.nan_to_num(values[:, 3:])
-    colors = colors / 255 if colors.max(initial=0) > 1 else colors
-    return torch.from_numpy(values[:, :3]), torch.from_numpy(colors.clip(0, 1).astype(np.float32))
+def _colours(values: NDArray[np.float64]) -> Tensor:
+    values = np.nan_to_num(values)
+    values = values / 255 if values.max(initial=0) > 1 else values
+    return torch.from_numpy(values.clip(0, 1).astype(np.float32))
 
 
 def _part(
     group: _Faces, vertices: Tensor, shades: Tensor | None, coordinates: Tensor, material: _Material, said: list[str]
 ) -> Part:
-    faces = torch.tensor(group.points).view(-1, 3)
+    faces = torch.from_numpy(np.array(group.points)).view(-1, 3)
     if int(faces.max()) >= len(vertices):
         raise Unreadable(f"expected vertices of 1 to {len(vertices)}, got {int(faces.max()) + 1}; export it again")
     used, own = faces.unique(return_inverse=True)
     uv = None
-    place = torch.tensor(group.places).view(-1, 3)
+    place = torch.from_numpy(np.array(group.places)).view(-1, 3)
     if material.texture is not None:
         if int(place.min()) < 0 or int(place.max()) >= len(coordinates):
             said.append("left out a texture: not all of its faces have texture coordinates")
@@ -170,8 +178,8 @@ def _linked(path: Path, name: str, said: list[str], what: str, *, quiet: bool = 
 def _materials(path: Path, file: Path, said: list[str]) -> dict[str, _Material]:
     found: dict[str, _Material] = {}
     current = _Material()
-    for line in _text(read_bytes(file)).split("\n"):
-        key, _, rest = line.strip().partition(" ")
+    for _, line in _lines(read_bytes(file)):
+        key, _, rest = line.partition(" ")
         match key.lower():
             case "newmtl":
                 current = found.setdefault(rest.strip(), _Material())

@@ -1,4 +1,4 @@
-"""PLY, STL and OFF, read by trimesh, and formats that are not read."""
+"""PLY, STL and OFF, and formats that are not read."""
 
 import gzip
 import io
@@ -57,6 +57,45 @@ def test_the_texture_of_a_ply_lies_beside_it(tmp_path):
     assert any("t.png.gone" in change for change in changes)
 
 
+@pytest.mark.parametrize("form", ["ascii", "binary_little_endian", "binary_big_endian"])
+def test_polygons_of_many_kinds(tmp_path, form):
+    """A box: four quads, a bottom of two triangles, a top of a pentagon and a triangle."""
+    points = np.float32([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1],
+                         [0.5, -0.5, 1]])  # fmt: skip
+    faces = [[0, 1, 5, 8, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7], [0, 2, 1], [0, 3, 2], [4, 8, 5, 6, 7]]
+    head = f"ply\nformat {form} 1.0\nelement vertex 9\nproperty float x\nproperty float y\nproperty float z\n"
+    head += "element face 7\nproperty list uchar int vertex_indices\nproperty uchar flag\nend_header\n"
+    order = ">" if "big" in form else "<"
+    if form == "ascii":
+        body = "\n".join(" ".join(map(str, row)) for row in points.tolist()) + "\n"
+        body += "\n".join(" ".join(map(str, [len(face), *face, 7])) for face in faces)
+        raw = body.encode()
+    else:
+        raw = points.astype(f"{order}f4").tobytes()
+        for face in faces:
+            raw += bytes([len(face)]) + np.array(face, f"{order}i4").tobytes() + b"\7"
+    (tmp_path / "a.ply").write_bytes(head.encode() + raw)
+    mesh, changes = load_mesh(tmp_path / "a.ply")
+    assert len(mesh.faces) == 3 + 2 + 2 + 2 + 1 + 1 + 3
+    assert not any("holes" in change for change in changes)
+
+
+def test_faces_may_name_several_textures(tmp_path):
+    rows = "0 0 0\n1 0 0\n0 1 0\n5 0 0\n6 0 0\n5 1 0\n"
+    text = HEAD.format(more="", faces=2).replace("vertex 3", "vertex 6")
+    text = text.replace(
+        "vertex_indices\n", "vertex_indices\nproperty list uchar float texcoord\nproperty int texnumber\n"
+    )
+    text = text.replace("1.0\n", "1.0\ncomment TextureFile r.png\ncomment TextureFile g.png\n", 1)
+    for name, color in (("r", (255, 0, 0)), ("g", (0, 255, 0))):
+        Image.new("RGB", (4, 4), color).save(tmp_path / f"{name}.png")
+    (tmp_path / "a.ply").write_text(text + rows + "3 0 1 2 6 0 0 1 0 0 1 0\n3 3 4 5 6 0 0 1 0 0 1 1\n")
+    mesh, _ = load_mesh(tmp_path / "a.ply")
+    found = with_vertex_colors(mesh).colors
+    np.testing.assert_allclose(found[:3], [[1, 0, 0]] * 3, atol=0.01)
+    np.testing.assert_allclose(found[3:], [[0, 1, 0]] * 3, atol=0.01)
+
+
 def test_colours_of_faces_stay_sharp(tmp_path):
     ball = trimesh.creation.box()
     ball.visual.face_colors = np.tile([[255, 0, 0, 255], [0, 0, 255, 255]], (6, 1))
@@ -109,6 +148,14 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path):
         file.truncate(2**40)
     with pytest.raises(ValueError, match="at most 512 MB"):
         load_mesh(tmp_path / "a.stl")
+
+
+@pytest.mark.parametrize("suffix", [".stl", ".off"])
+def test_a_damaged_file_is_told_once(tmp_path, capfd, suffix):
+    (tmp_path / f"a{suffix}").write_text("solid x\nfacet normal 0 0 x\nvertex a b c\nendsolid\nOFF\n3 x")
+    with pytest.raises(ValueError, match="cannot read"):
+        load_mesh(tmp_path / f"a{suffix}")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("suffix", [".stl", ".off"])

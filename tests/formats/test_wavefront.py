@@ -106,7 +106,7 @@ def test_what_is_missing_or_elsewhere_is_said(tmp_path):
         (SQUARE + "f 1 2\n", "three corners"),
         (SQUARE + "f 1 2 x\n", "'x' in line 5"),
         (SQUARE + "f 1 2 99999999999999999999999\n", "got 99999999999999999999999"),
-        ("v 0 0\nf 1 1 1\n", "three numbers"),
+        ("v 0 0\nf 1 1 1\n", "3 numbers"),
         ("v 0 zero 0\nf 1 1 1\n", "3 numbers"),
         (SQUARE + "v nan 0 0\nf 1 2 5\n", "finite"),
         (SQUARE + "v 1e999 0 0\nf 1 2 5\n", "finite"),
