@@ -6,9 +6,12 @@ bare = load_image("logo.png", alpha="drop")            # the colours that transp
 """
 
 import io
+import logging
 import math
+import os
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -34,6 +37,9 @@ _HINT = "expected a picture file (PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF, JPEG 20
 # Others call programs (EPS), have no signature (TGA), or no user.
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of a TIFF
+
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # or without any, what it finds is printed
 
 
 class _RefusedError(ValueError):
@@ -143,7 +149,8 @@ def _decode(opened: Image.Image, alpha: Alpha, most: int | None) -> Images:
         times = _times(opened.size, most)
         opened.draft(None, (-(-opened.width // times), -(-opened.height // times)))
     white, inverted = _white(opened)
-    opened.load()
+    with _quiet() if opened.format == "TIFF" else nullcontext():
+        opened.load()
     with suppress(Exception):  # a damaged EXIF entry does not say how to turn it
         ImageOps.exif_transpose(opened, in_place=True)
     times = _times(opened.size, most)
@@ -158,6 +165,23 @@ def _decode(opened: Image.Image, alpha: Alpha, most: int | None) -> Images:
     if transparent:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, alpha), picture).convert("RGB")
     return from_bytes(np.array(picture))[None]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what libtiff prints by itself from the terminal; what is wrong is raised, too."""
+    try:
+        terminal = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def from_bytes(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Float[Tensor, "3 _ _"]:

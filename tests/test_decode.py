@@ -193,8 +193,8 @@ def test_a_damaged_exif_entry_costs_no_picture(tmp_path):
 
 def bad_files() -> dict[str, bytes]:
     """What no reader should be asked to run, or cannot finish."""
-    whole = encoded(Image.effect_noise((64, 64), 80).convert("RGB"), "PNG")
-    photo = encoded(Image.effect_noise((64, 64), 80).convert("RGB"), "JPEG")
+    noise = Image.effect_noise((64, 64), 80).convert("RGB")
+    whole, photo = encoded(noise, "PNG"), encoded(noise, "JPEG")
     cut = {f"cut {kind} {part}": data[: len(data) // part] for kind, data in (("PNG", whole), ("JPEG", photo))
            for part in (2, 5)}  # fmt: skip
     flipped = bytearray(whole)
@@ -225,6 +225,10 @@ def bad_files() -> dict[str, bytes]:
         "a PGM that claims much": b"P5\n60000 60000\n255\n",
         "a PGM that is cut": b"P5\n60 60\n255\nabc",
         "a TIFF of float colours": tiff(np.zeros((4, 4, 3), np.float32), photometric=2),
+        **{f"a TIFF of {kind} that is cut": encoded(noise, "TIFF", compression=kind)[:-300]
+           for kind in ("tiff_lzw", "tiff_deflate", "packbits")},
+        "a TIFF of many channels": encoded(noise, "TIFF").replace(struct.pack("<HHIH", 277, 3, 1, 3),
+                                                                  struct.pack("<HHIH", 277, 3, 1, 300)),
         "a TIFF with a loop": struct.pack("<2sHIHI", b"II", 42, 8, 0, 8),
         "a TIFF with no entries": struct.pack("<2sHI", b"II", 42, 4000),
         "a WebP that is cut": encoded(Image.new("RGB", (64, 64)), "WEBP")[:20],
@@ -237,7 +241,7 @@ BAD = bad_files()
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, kind, monkeypatch):
+def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, kind, monkeypatch, capfd):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
     path = tmp_path / "a.png"
     path.write_bytes(BAD[kind])
@@ -245,6 +249,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, kind, monkeypatch)
         load_image(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not capfd.readouterr().err, "a library has printed"
     if "bomb" in kind and "text" not in kind:
         assert "million pixels" in str(caught.value)
 
