@@ -90,6 +90,10 @@ def optimize(
                 for parameter, value in zip(parameters, before, strict=True):
                     parameter.copy_(value)
             raise
+        except RuntimeError as error:
+            if "overflow" in str(error):
+                raise FloatingPointError(f"step {index}: {error}; lower the learning rate") from error
+            raise
         yield Step(index, *evaluations[0])
 
 

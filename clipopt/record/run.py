@@ -278,7 +278,7 @@ class Run:
             "peak_memory": self._peak_memory(), "frames": self._frames, "state": dict(state),
         }  # fmt: skip
         with files.atomic(self.folder / "checkpoint.pt") as temporary:
-            torch.save(checkpoint, temporary)
+            _save(checkpoint, temporary)
             if not self._loadable:  # once: what cannot be read back must show now, not when it is needed
                 try:
                     torch.load(temporary, weights_only=True)
@@ -384,3 +384,13 @@ class Run:
                 path.unlink()
         remove_temporary(self.folder)
         self._whole = True
+
+
+def _save(checkpoint: Mapping[str, Any], path: Path) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(dict(checkpoint), file)
+    except RuntimeError as error:  # of the writer of torch, which hides a full disk behind itself
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise

@@ -74,6 +74,10 @@ class Generating:
         if self.edit.init is not None and self._given is None:
             self._fit(start)
             start = self._begin()
+        if not torch.isfinite(start).all():
+            raise ValueError(
+                f"what the generator draws is not finite (--guidance {plan.guidance}): lower it, or take --dtype float32"
+            )
         size = (start.shape[-2], start.shape[-1])
         self.sights = {role: [Sight(eye, items, size=size) for eye in eyes] for role, eyes in self._eyes.items()}
         self.before = self._over(start).detach().clone()
@@ -317,7 +321,9 @@ class Generating:
         return carry_out(self, run, partial(self._finish, run), quiet=quiet)
 
     def _finish(self, run: Run, failure: Exception | None) -> dict[str, Any]:
-        best, labels = self.best, [item.label for item in self.items]
+        best, last, labels = self.best, self.pictures(), [item.label for item in self.items]
+        if not torch.isfinite(last).all():
+            last = best.images
         scores: dict[str, Any] = {}
         for role in self.sights:
             scores[role] = best.score if role == "score" else self._score(best.images, role)
@@ -334,7 +340,7 @@ class Generating:
         files.save(run.folder / "sheet.png", files.sheet(both, names, columns=min(8, 2 * len(labels))))
         return run.finish(
             best=best.images,
-            last=self.pictures(),
+            last=last,
             labels=labels,
             scores=scores,
             status=status_of(run, self.plan.steps, failure),

@@ -168,7 +168,7 @@ def forecast(sculpting: "Sculpting", start: int = 0) -> dict[str, Any]:
         if steps <= 0:
             continue
         if plan.faces:
-            sculpting.begin(stage, [with_faces(mesh, plan.faces[stage]) for mesh in sculpting.meshes()])
+            sculpting.enter(stage, [with_faces(mesh, plan.faces[stage]) for mesh in sculpting.meshes()])
         ticks = [time.perf_counter()]
         for _ in sculpting.steps(last - min(PROBED, steps), last):
             ticks.append(time.perf_counter())

@@ -149,9 +149,12 @@ def conclude(
         OSError: something could not be written.
         RuntimeError: it failed in another way.
     """
-    try:
-        if failure is None:
+    if failure is None:
+        try:
             run.save(state())
+        except Exception as error:  # a full disk may have room for the results
+            failure = error
+    try:
         summary = finish(failure)
     except Exception as error:
         if failure is None and interrupted():  # such as a film that was stopped, too
@@ -179,7 +182,9 @@ def _failed(failure: Exception, run: Run, kept: str) -> Exception:
 def reason(failure: Exception) -> str:
     """What went wrong, in a line."""
     said = " ".join(str(failure).split())
-    foreseen = isinstance(failure, ValueError | OSError | FloatingPointError | MemoryError)
+    foreseen = type(failure) is RuntimeError or isinstance(
+        failure, ValueError | OSError | FloatingPointError | MemoryError
+    )
     return said if said and foreseen else f"{type(failure).__name__}: {said}".rstrip(": ")
 
 

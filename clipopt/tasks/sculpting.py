@@ -95,10 +95,10 @@ class Sculpting:
         self._base = start.to(self.device)
         if plan.faces and len(start.faces) != plan.faces[0]:
             self._base = with_faces(self._base, plan.faces[0])
-        self.begin(0, [self._base] * len(items))
+        self.enter(0, [self._base] * len(items))
         self._restart(0)
 
-    def begin(self, stage: int, starts: Sequence[Mesh]) -> None:
+    def enter(self, stage: int, starts: Sequence[Mesh]) -> None:
         """Make what is learned anew, from one mesh for each item."""
         self.stage, self._starts, plan = stage, [*starts], self.plan
         self.surfaces = [plan.surface(start).to(self.device) for start in starts]
@@ -124,7 +124,7 @@ class Sculpting:
             for eye, asked in zip(self._eyes["score"], self._bare["score"], strict=True):
                 liked[number] += (self._match_of(eye, images, asked) @ asked.weights.T).cpu()
         chosen = [forms[best].to(self.device) for best in liked.argmax(0).tolist()]
-        self.begin(0, [with_faces(form, self.plan.faces[0]) if self.plan.faces else form for form in chosen])
+        self.enter(0, [with_faces(form, self.plan.faces[0]) if self.plan.faces else form for form in chosen])
         self._restart(0)
 
     def _restart(self, step: int) -> None:
@@ -192,7 +192,7 @@ class Sculpting:
             if stage < self.stage:
                 continue
             if stage > self.stage:
-                self.begin(stage, [_fitted(with_faces(mesh, self.plan.faces[stage])) for mesh in self.meshes()])
+                self.enter(stage, [_fitted(with_faces(mesh, self.plan.faces[stage])) for mesh in self.meshes()])
                 self._restart(first)
             for step in self.steps(max(start, first), last):
                 done = step.index + 1
@@ -312,7 +312,7 @@ class Sculpting:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
-        self.begin(state["stage"], [self._mesh(start) for start in state["starts"]])
+        self.enter(state["stage"], [self._mesh(start) for start in state["starts"]])
         for surface, kept in zip(self.surfaces, state["surfaces"], strict=True):
             surface.load_state_dict(kept)
         self.optimizer.load_state_dict(state["optimizer"])
