@@ -72,6 +72,8 @@ def read_ply(path: Path) -> tuple[list[Part], list[str]]:
     if points.shape[1:] != (3,) or not isinstance(lists, _Lists):
         raise Unreadable("expected a mesh with faces, got points or lines; make a surface of them first")
     polygon, corners = _triangles(lists)
+    if not bool(np.isfinite(lists.values).all()):
+        raise Unreadable("expected faces of whole numbers, got NaN or infinity; export it again")
     index = lists.values.astype(np.int64)[corners]
     if len(index) and not (index.min() >= 0 and index.max() < len(points)):
         got = f"{index.min()} to {index.max()}"
@@ -94,7 +96,7 @@ def _split(
     if len(textures) < 2 or not isinstance(numbers, np.ndarray):
         texture = textures[0] if textures else None
         return [Part(points, triangles, None, shades, None if texture is None else uv, texture)]
-    which = torch.from_numpy(numbers.astype(np.int64)[polygon])
+    which = torch.from_numpy(np.nan_to_num(numbers).clip(-1, len(textures)).astype(np.int64)[polygon])
     parts = []
     for number, texture in enumerate(textures):
         mine = which == number
@@ -225,7 +227,9 @@ def _columns(element: _Element, counts: Sequence["array[int]"], values: Sequence
         if prop.counted is not None:
             columns[prop.name] = _Lists(np.array(count, np.int64), numbers)
         else:  # their type says what stands for 1 in a colour
-            columns[prop.name] = numbers.astype(prop.kind) if prop.kind[0] == "u" and prop.kind != "u8" else numbers
+            whole = prop.kind in ("u1", "u2", "u4")
+            numbers = np.nan_to_num(numbers).clip(0, np.iinfo(prop.kind).max).astype(prop.kind) if whole else numbers
+            columns[prop.name] = numbers
     return columns
 
 

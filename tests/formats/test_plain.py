@@ -107,12 +107,14 @@ def test_colours_of_faces_stay_sharp(tmp_path):
     assert (red | blue).all()
 
 
-@pytest.mark.parametrize("name", ["nan", "index", "negative", "count", "points", "short", "huge"])
+@pytest.mark.parametrize("name", ["nan", "nan index", "index", "negative", "count", "points", "short", "huge"])
 def test_broken_plys_are_refused_in_one_line(tmp_path, name):
     rows = "0 0 0\n1 0 0\n0 1 0\n"
     match name:
         case "nan":
             path = ply(tmp_path, "nan 0 0\n1 0 0\n0 1 0\n")
+        case "nan index":
+            path = ply(tmp_path, rows, faces="3 0 1 nan\n")
         case "index":
             path = ply(tmp_path, rows, faces="3 0 1 7\n")
         case "negative":

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import signal
+import zipfile
 from base64 import b64decode, b64encode
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ from toy import ToyScorer
 
 from clipopt import meshes
 from clipopt.cli import _settings, main
-from clipopt.geometry.mesh import Mesh, icosphere
+from clipopt.geometry.mesh import Mesh, Place, icosphere
 from clipopt.record import Run
 from clipopt.render.views import Views
 from clipopt.scorers import load_scorer
@@ -222,6 +223,10 @@ def write_hostile(kind: str, folder: Path) -> str:
             path.write_text("v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n")
         case "text":
             path.write_text("this is no mesh")
+        case "archive":
+            path = path.with_suffix(".zip")
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("a.obj", b"v 0 0 0\n" * 100_000)
         case "one triangle":
             path.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
         case "three sheets":
@@ -245,7 +250,7 @@ def write_hostile(kind: str, folder: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("kind", ["empty", "no faces", "nan", "flat", "text"])
+@pytest.mark.parametrize("kind", ["empty", "no faces", "nan", "flat", "text", "archive"])
 def test_what_is_no_mesh_is_refused_in_one_line(
     here: Path, towers: list[str], capsys: pytest.CaptureFixture, kind: str
 ):
@@ -266,9 +271,25 @@ def test_odd_meshes_are_mended_said_and_used(
     assert mesh("a red apple", "--mesh", write_hostile(kind, here), "--mode", mode, *options, *more) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["changes"]
-    part = trimesh.load(Path(summary["folder"]) / "result.ply")
+    part = trimesh.load(Path(summary["folder"]) / "result.ply", process=False)
     assert np.isfinite(part.vertices).all()
     assert len(part.faces) >= 1
+    given = trimesh.load_scene(here / f"{kind}.obj", process=False)
+    for suffix in ("ply", "obj", "glb"):  # where it was, and about as large
+        made = trimesh.load_scene(Path(summary["folder"]) / f"result.{suffix}", process=False)
+        assert abs(made.bounds - given.bounds).max() < 0.3 * given.extents.max()
+
+
+def test_a_resumed_run_writes_where_the_mesh_was(towers: list[str]):
+    start = replace(icosphere(1), place=Place((448262.0, 5411932.0, 120.0), 3.0))
+    plan = Modelling(steps=2, faces=(), views=Views(count=1, size=16))
+
+    def begun() -> Sculpting:
+        return Sculpting(plan, [Item({"a red apple": 1.0}, 0, "")], start, [load_scorer(towers[1])])
+
+    again = begun()
+    again.load_state(begun().state())
+    assert [mesh.place for mesh in (*again.meshes(), *again.best.meshes)] == [start.place] * 2
 
 
 def test_dry_run_writes_nothing(here: Path, towers: list[str], capsys: pytest.CaptureFixture):
