@@ -76,7 +76,7 @@ class Generating:
             start = self._begin()
         if not torch.isfinite(start).all():
             raise ValueError(
-                f"what the generator draws is not finite (--guidance {plan.guidance}): lower it, or take --dtype float32"
+                f"what the generator draws is not finite: lower --guidance ({plan.guidance}), or take --dtype float32"
             )
         size = (start.shape[-2], start.shape[-1])
         self.sights = {role: [Sight(eye, items, size=size) for eye in eyes] for role, eyes in self._eyes.items()}
