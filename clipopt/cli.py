@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import math
 import os
 import re
 import select
@@ -22,6 +23,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 from clipopt.folders import BusyError
 from clipopt.tasks.interrupt import exit_status, stoppable
+from clipopt.tasks.terminal import forget_notes, say_notes
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 
@@ -84,6 +86,8 @@ TASKS = {
 TRACEBACK = "CLIPOPT_TRACEBACK"
 """Set in the environment, a failure shows where it happened."""
 TOO_DEEP = "what was given is nested too deeply to be read: JSON within JSON, most likely"
+LARGEST, LARGEST_SEED = 10**7, 2**63 - 1
+"""Of the whole numbers that options take, however many steps, pictures or faces they count."""
 LONGEST = 2000
 """Characters of an error's line."""
 
@@ -137,8 +141,10 @@ def _run(arguments: Sequence[str]) -> int:
         return DONE
     at_work = False
     try:
+        forget_notes()
         work = _parse(command, rest).prepare()
         at_work = True
+        say_notes()
         work()
     except BrokenPipeError:
         raise
@@ -199,7 +205,27 @@ def _settings(task: Any, command: str, arguments: Sequence[str]) -> Settings:
             sys.stdout.flush()
             raise
         raise ValueError(f"{_explain(said.getvalue(), _options(task))} (`{program} --help`)") from None
+    _check_numbers(settings)
     return settings
+
+
+def _check_numbers(settings: Any) -> None:
+    """Refuse numbers that no option takes; what else is out of an option's range, its command knows.
+
+    Raises:
+        ValueError: a number is not finite, or so large that it would not end.
+    """
+    for each in dataclasses.fields(settings):
+        value, option = getattr(settings, each.name), f"--{each.name.replace('_', '-')}"
+        if dataclasses.is_dataclass(value):
+            _check_numbers(value)
+            continue
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{option} must be a finite number, got {number}")
+            most = LARGEST_SEED if each.name == "seed" else LARGEST
+            if isinstance(number, int) and abs(number) > most:
+                raise ValueError(f"{option} must be at most {most}, got {number}")
 
 
 class _Unsaid:

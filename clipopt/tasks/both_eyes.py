@@ -9,10 +9,11 @@ from torch import Tensor
 
 from clipopt.captions import Caption, Captioner
 from clipopt.captions.classes import strangeness
+from clipopt.captions.fitting import OWN_WORLD, is_unlike
 from clipopt.scorers import Scorer
 from clipopt.scorers.tower import TowerScorer
 
-_OWN, _CLEARLY = 3.0, 50.0
+_OWN, _CLEARLY = OWN_WORLD, 50.0
 """Percentiles of the match of its own best sentence: below the first no picture is of the embedded world, from the
 second on every one is."""
 _FLAT, _LIKELY = 0.14, -2.0
@@ -38,6 +39,11 @@ class BothEyes:
     def scorers(self) -> list[Scorer]:
         """Both."""
         return [self.embedded.scorer, self.natural.scorer]
+
+    def is_unlike(self, best: Caption) -> bool:
+        """Whether a picture is unlike everything that whoever spoke knows."""
+        who, _, source = best.source.partition(": ")
+        return is_unlike((self.embedded if who == "embedded" else self.natural).scorer, replace(best, source=source))
 
     def __call__(self, pictures: Sequence[Float[Tensor, "3 _ _"]], count: int = 1) -> list[list[Caption]]:
         """The best `count` captions of every picture in [0, 1], best first."""

@@ -18,7 +18,8 @@ class Caption:
     are there and none is asked for, photographs go to the natural scorer, and flat drawings to the embedded one; the
     output says which spoke. Any other model needs to be told where candidates come from: a list, an index
     of texts, a template, a captioning model, a search for words; several may be given. The score of a caption is its
-    mean cosine with views of the picture plus the parts below; --top 5 shows them.
+    mean cosine with views of the picture plus the parts below; --top 5 shows them. Pictures that are unlike anything
+    that the embedded or the natural scorer knows are named in a line on stderr.
 
         clipopt caption picture.png
         clipopt caption photos/ --out captions.jsonl

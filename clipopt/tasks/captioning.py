@@ -23,6 +23,7 @@ from clipopt.captions import (
     Weights,
     encode_views,
 )
+from clipopt.captions.fitting import is_unlike
 from clipopt.captions.models import (
     ImageTextMatching,
     LanguageModel,
@@ -45,7 +46,11 @@ from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.kinds import has_natural, is_natural
 from clipopt.tasks.pictures import find_pictures, read_batches, read_lines
 from clipopt.tasks.progress import progress
+from clipopt.tasks.terminal import printable
 from clipopt.tasks.words import check_words
+
+_SHOWN = 5
+"""Pictures that a line names."""
 
 
 def prepare(task: Caption) -> Callable[[], None]:
@@ -93,7 +98,7 @@ def prepare(task: Caption) -> Callable[[], None]:
                 some = next(batches, None)
             stopped = interrupted()
         if done:
-            _say(task, done, broken, scorers)
+            _say(task, done, broken, scorers, _unlike(captioner, done))
         if stopped:
             raise KeyboardInterrupt
         if not done:
@@ -102,13 +107,28 @@ def prepare(task: Caption) -> Callable[[], None]:
     return work
 
 
-def _say(task: Caption, done: Sequence[Captioned], broken: Sequence[Path], scorers: Sequence[Scorer]) -> None:
+def _unlike(captioner: Captioner | BothEyes, done: Sequence[Captioned]) -> list[Path]:
+    """The pictures that are unlike everything that their scorer knows."""
+    if isinstance(captioner, BothEyes):
+        return [found.path for found, best in done if best and captioner.is_unlike(best[0])]
+    return [found.path for found, best in done if best and is_unlike(captioner.scorer, best[0])]
+
+
+def _say(
+    task: Caption, done: Sequence[Captioned], broken: Sequence[Path], scorers: Sequence[Scorer], unlike: Sequence[Path]
+) -> None:
+    if unlike:
+        more = f" and {len(unlike) - _SHOWN} more" if len(unlike) > _SHOWN else ""
+        sys.stderr.write(
+            f"clipopt: warning: {', '.join(map(printable, unlike[:_SHOWN]))}{more}: unlike anything that "
+            f"{' or '.join(s.name for s in scorers)} knows, so little fits its best caption: expect nothing of it\n"
+        )
     if task.out is not None:
         write_captions(task.out, done)
     if task.json:
         names, fingerprints = ("+".join(getattr(s, key) for s in scorers) for key in ("name", "fingerprint"))
         result: dict[str, Any] = {"scorer": names, "fingerprint": fingerprints, "pictures": as_json(done)}
-        result["broken"] = [str(path) for path in broken]
+        result |= {"unlike": [str(path) for path in unlike], "broken": [str(path) for path in broken]}
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(f"{task.out}\n" if task.out is not None else table(done, task.top, sources=len(scorers) > 1))

@@ -14,7 +14,7 @@ from torch import Tensor
 from clipopt.clips import load_sound
 from clipopt.decode import LOOKED_AT, Alpha, load_image
 from clipopt.scorers.clap import ClapScorer
-from clipopt.tasks.terminal import printable
+from clipopt.tasks.terminal import note, printable, say_notes
 
 SUFFIXES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".jpf", ".jpx", ".webp", ".avif", ".gif",
@@ -47,20 +47,22 @@ class Found:
 def find_pictures(paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES, what: str = "picture") -> list[Found]:
     """The files in `paths`, and all pictures in its folders and their subfolders, sorted; hidden ones are left out.
 
-    Folders are not entered through links. What else a folder holds is counted in a line on stderr. With other
-    `suffixes`, the same for `what` these belong to.
+    Folders are not entered through links. What else a folder holds is counted in a line on stderr when the work begins.
+    With other `suffixes`, the same for `what` these belong to.
 
     Raises:
         ValueError: a path does not exist, or there is no picture.
     """
     found: dict[Path, Found] = {}
+    passed = Counter[str]()
     for path in paths:
         if path.is_dir():
             skipped = Counter[str]()
             for file in _in_folder(path, suffixes, skipped):
                 found.setdefault(file, Found(file, file.relative_to(path), named=False))
             if skipped:
-                sys.stderr.write(f"clipopt: skipped in {printable(path)}: {_counted(skipped)}\n")
+                note(f"clipopt: skipped in {printable(path)}: {_counted(skipped)}")
+                passed += skipped
         elif path.is_file():
             found.setdefault(path, Found(path, Path(path.name), named=True))
         else:
@@ -71,7 +73,8 @@ def find_pictures(paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES, wha
     if not found:
         shown = ", ".join(map(str, paths))
         known = "WAV, MP3 or FLAC" if what == "sound" else "PNG, JPEG or WebP"
-        raise ValueError(f"there is no {what} in {shown}: expected files such as {known}")
+        held = f", got {_counted(passed)}" if passed else ""
+        raise ValueError(f"there is no {what} in {shown}: expected files such as {known}{held}")
     return list(found.values())
 
 
@@ -124,6 +127,7 @@ def read_batches(
     batch: list[tuple[Found, Float[Tensor, "3 _ _"]]] = []
     tried = pixels = 0
     first = True
+    say_notes()
     for place, found in enumerate(pictures, 1):
         try:
             image = load_image(found.path, alpha=alpha, most=most)[0]

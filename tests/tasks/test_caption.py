@@ -185,6 +185,18 @@ def test_interrupted_keeps_what_is_done(photos, here, scorer, monkeypatch):
     assert len((here / "all.csv").read_text().splitlines()) > 1
 
 
+def test_a_photograph_is_unlike_the_embedded_world_and_a_drawing_is_not(here, capsys):
+    photograph = torch.rand(3, 90, 120, generator=generator(3))
+    files.save(here / "noise.png", torch.nn.functional.avg_pool2d(photograph, 5, 1))
+    (here / "drawn.png").write_bytes(FIRST.read_bytes())
+    command = ["caption", "noise.png", "drawn.png", "--scorer", "embedded", "--device", "cpu", "--quiet"]
+    assert main([*command, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["unlike"] == ["noise.png"]
+    assert err.count("\n") == 1
+    assert "noise.png: unlike anything that embedded knows" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

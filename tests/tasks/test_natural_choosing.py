@@ -53,6 +53,24 @@ def test_a_photograph_of_a_cat_is_called_one(captioner, photos):
 
 
 @needs_packages
+def test_pictures_unlike_anything_known_are_named(photos, here, capsys):
+    from skimage import data
+
+    (here / "some").mkdir()
+    files.save(here / "some" / "gravel.png", torch.from_numpy(data.gravel())[None].expand(3, -1, -1) / 255)
+    (here / "some" / "cat.png").write_bytes((photos / "chelsea.png").read_bytes())
+    assert main(["caption", "some", "--json", "--quiet", *NATURAL]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["unlike"] == ["some/gravel.png"]
+    assert err.splitlines()[-1].startswith(
+        "clipopt: warning: some/gravel.png: unlike anything that natural:lite0 knows"
+    )
+    (here / "texts.txt").write_text("a zeppelin")  # fits neither, which says nothing of them
+    assert main(["rank", "some", "--texts", "texts.txt", "--json", "--quiet", *NATURAL]) == 0
+    assert json.loads(capsys.readouterr().out)["unlike"] == []
+
+
+@needs_packages
 def test_two_unrelated_things_side_by_side_are_both_said(captioner, photos):
     halves = [files.load_image(photos / f"{name}.png")[0][:, :300, :300] for name in ("chelsea", "coffee")]
     texts = [caption.text for caption in captioner([torch.cat(halves, 2)], 8)[0]]
