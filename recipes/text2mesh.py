@@ -77,7 +77,7 @@ def main(config: Config) -> None:
     def scene() -> Mesh:
         hidden = network[0](features)
         color, height = 0.5 + torch.tanh(network[1](hidden)) / 2, 0.1 * torch.tanh(network[2](hidden))
-        return Mesh(fit(start.vertices + height * normals), start.faces, color, edges=start.edges)
+        return Mesh(fit(start.vertices + height * normals), start.faces, color, edges=start.edges, place=start.place)
 
     def loss(step: int, rng: Generator) -> dict[str, Tensor]:
         mesh, away = scene(), torch.randn(2, 5, generator=rng)

@@ -112,9 +112,10 @@ def find_edges(faces: Int[Tensor, "f 3"]) -> Edges:
 def components(edges: Edges, vertices: int) -> Int[Tensor, " v"]:
     """The smallest vertex that each vertex is joined to by edges: the name of its component."""
     label = torch.arange(vertices, device=edges.ends.device)
+    one, other = (ends.contiguous() for ends in edges.ends.unbind(1))
     while True:
-        low = label[edges.ends].amin(1)
-        new = label.scatter_reduce(0, edges.ends[:, 0], low, "amin").scatter_reduce(0, edges.ends[:, 1], low, "amin")
+        low = torch.minimum(label[one], label[other])
+        new = label.scatter_reduce(0, one, low, "amin").scatter_reduce(0, other, low, "amin")
         new = new[new]
         if torch.equal(new, label):
             return label
