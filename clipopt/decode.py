@@ -36,7 +36,7 @@ _JPEGS = 4 * MOST_PIXELS
 _HINT = "expected a picture file (PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF, JPEG 2000 or PPM)"
 # Others call programs (EPS), have no signature (TGA), or no user.
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of a TIFF
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # tags of a TIFF
 
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or without any, what it finds is printed
@@ -139,11 +139,11 @@ def _decode(opened: Image.Image, alpha: Alpha, most: int | None) -> Images:
     # A progressive one needs all of its coefficients at once, however small the result.
     if most is not None and isinstance(opened, JpegImagePlugin.JpegImageFile) and not opened.info.get("progressive"):
         limit = _JPEGS
-    if not 0 < pixels <= limit or max(opened.size) > LONGEST:
+    if not 0 < pixels <= limit or max(opened.size) > LONGEST or _tile(opened) > limit:
         width, height = opened.size
         raise _RefusedError(
-            f"expected 1 to {limit / 1e6:.0f} million pixels, and at most {LONGEST} a side, got {width} x {height}: "
-            "make it smaller"
+            f"expected 1 to {limit / 1e6:.0f} million pixels, and at most {LONGEST} a side, got {width} x {height}"
+            f"{' in tiles that are larger' if _tile(opened) > pixels else ''}: make it smaller"
         )
     if limit == _JPEGS:
         times = _times(opened.size, most)
@@ -187,6 +187,12 @@ def _quiet() -> Iterator[None]:
 def from_bytes(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Float[Tensor, "3 _ _"]:
     """(h, w, 3) of bytes -> (3, h, w) in [0, 1]."""
     return torch.from_numpy(pixels).permute(2, 0, 1).float().div_(255)
+
+
+def _tile(opened: Image.Image) -> int:
+    """How many pixels a TIFF says that each of its tiles has, which the decoder takes memory for."""
+    tags = getattr(opened, "tag_v2", {})
+    return int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0))
 
 
 def _times(size: tuple[int, int], most: int | None) -> int:

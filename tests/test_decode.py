@@ -31,7 +31,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def tiff(values: np.ndarray, *, photometric: int = 1, form: int | None = None) -> bytes:
+def tiff(values: np.ndarray, *, photometric: int = 1, form: int | None = None, tile: int = 0) -> bytes:
     """An uncompressed TIFF of greys, or of colours where there is a third axis."""
     form = form or {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
     height, width, *rest = values.shape
@@ -41,6 +41,10 @@ def tiff(values: np.ndarray, *, photometric: int = 1, form: int | None = None) -
         (262, 3, 1, photometric), (273, 4, 1, 8), (277, 3, 1, channels), (278, 4, 1, height),
         (279, 4, 1, values.nbytes), (339, 3, 1, form),
     ]  # fmt: skip
+    if tile:
+        entries[5:8:2] = [(322, 4, 1, tile), (323, 4, 1, tile)]
+        entries.append((324, 4, 1, 8))
+        entries.sort()
     data = values.astype(values.dtype.newbyteorder("<")).tobytes()
     data += b"\0" * (len(data) % 2)
     directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
@@ -224,6 +228,7 @@ def bad_files() -> dict[str, bytes]:
                                                       *[0] * 6),
         "a PGM that claims much": b"P5\n60000 60000\n255\n",
         "a PGM that is cut": b"P5\n60 60\n255\nabc",
+        "a TIFF that is a bomb of a tile": tiff(np.zeros((4, 4), np.uint8), tile=40_000),
         "a TIFF of float colours": tiff(np.zeros((4, 4, 3), np.float32), photometric=2),
         **{f"a TIFF of {kind} that is cut": encoded(noise, "TIFF", compression=kind)[:-300]
            for kind in ("tiff_lzw", "tiff_deflate", "packbits")},

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 KEEP = 2.0
 """Default of --keep where --was is given."""
 _SHAPES_DIFFER = 0.03
+_RESEMBLED = 2**22  # pixels: all are in memory at once, and no scorer sees as many
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,9 @@ class Editing:
         from clipopt.decode import LOOKED_AT, load_image
         from clipopt.tasks.edits import Edit, Region, mask_of
 
-        whole = () if resized else ("init",)
-        images = {
-            name: load_image(path, alpha=self.alpha, most=None if name in whole else LOOKED_AT)
-            for name, path in self.paths().items()
-        }
-        init = images.get("init")
+        read = partial(load_image, alpha=self.alpha)
+        whole = LOOKED_AT if resized else None
+        init = None if self.init is None else read(self.init, most=whole)
         for name, given in (("mask", self.mask), ("was", self.was), ("keep", self.keep)):
             if init is None and given is not None:
                 raise ValueError(f"--{name} speaks of a picture: give it with --init FILE")
@@ -85,13 +84,10 @@ class Editing:
         keep = self.keep if self.keep is not None else KEEP if self.was else 0.0
         if not (0 <= self.feather <= 1 and 0 <= keep < float("inf")):
             raise ValueError(f"--feather must lie in 0 to 1 and --keep be 0 or more, got {self.feather:g} and {keep:g}")
-        regions = [
-            Region(mask_of(images[f"region {i}"], path), parse_prompt(text))
-            for i, (path, text) in enumerate(self.region)
-        ]
-        mask = None if self.mask is None else mask_of(images["mask"], self.mask)
+        regions = [Region(mask_of(read(path, most=LOOKED_AT), path), parse_prompt(text)) for path, text in self.region]
+        mask = None if self.mask is None else mask_of(read(self.mask, most=whole), self.mask)
         edit = Edit(init, mask, self.feather, self.was, keep, regions, self.tile)
-        return edit, [image for name, image in images.items() if name.startswith("image-prompt")]
+        return edit, [read(path, most=_RESEMBLED) for path in self.image_prompt]
 
     def check_shapes(self, edit: "Edit", size: tuple[int, int]) -> None:
         """Check that masks have the shape of a picture of `size` (height, width), or nearly so.
