@@ -5,7 +5,7 @@ A colour is a factor times a texture times colours at the corners, in sRGB or, w
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -96,6 +96,7 @@ def join(parts: Sequence[Part]) -> Mesh:
         return Mesh(vertices, faces)
     if (kept := _one_texture(parts)) is not None:
         return Mesh(vertices, faces, None, *kept)
+    parts = [_clamped(part) for part in parts]
     roomy = LEAST_CELL * math.ceil(math.sqrt(len(faces) / 2) + 1) <= LONGEST_SIDE
     if not (roomy and any(part.textured for part in parts)):
         corners = torch.cat([_at_corners(part) for part in parts])
@@ -103,6 +104,16 @@ def join(parts: Sequence[Part]) -> Mesh:
         if not (roomy and seams):
             return Mesh(vertices, faces, mean)
     return Mesh(vertices, faces, None, *_baked(parts))
+
+
+def _clamped(part: Part) -> Part:
+    """The part with a texture that ends at the rims that it stays within: there nothing of the other side belongs."""
+    if part.texture is None or part.uv is None:
+        return part
+    low, high = part.uv.amin((0, 1)), part.uv.amax((0, 1))
+    within = ((low >= -_RIM) & (high <= 1 + _RIM)).tolist()
+    x, y = ("clamp" if inside else wrap for inside, wrap in zip(within, part.texture.wrap, strict=True))
+    return replace(part, texture=replace(part.texture, wrap=(x, y)))
 
 
 def _at_corners(part: Part) -> Float[Tensor, "f 3 3"]:

@@ -90,6 +90,46 @@ def test_every_object_keeps_its_colours(tmp_path):
         np.testing.assert_allclose(color, np.array(expected[int(x // 3)]) / 255, atol=0.01)
 
 
+def test_the_rim_of_a_texture_shows_nothing_of_the_other_side(tmp_path):
+    made = Builder()
+    halves = np.zeros((4, 4, 3))
+    halves[:, 2:] = 255
+    material = made.material(texture=made.texture(halves))
+    made.mesh(material=material, TEXCOORD_0=SQUARE_UV)
+    made.mesh(material=made.material((0, 1, 0)), node={"translation": [3, 0, 0]})
+    _, seen = colours(made.write(tmp_path / "a.glb"))
+    np.testing.assert_allclose(seen[0, 0, 0], 0, atol=0.01)
+    np.testing.assert_allclose(seen[1, 0, 0], 1, atol=0.01)
+
+
+def test_numbers_may_be_sparse_strided_and_small(tmp_path):
+    made = Builder()
+    told = made.mesh()
+    both = np.zeros(4, [("at", "<f4", 3), ("light", "u1", 4)])
+    both["at"], both["light"] = SQUARE * np.float32([1, 1, 1]), [(255, 0, 0, 255)] * 4
+    view = made.view(both.tobytes())
+    made.tree["bufferViews"][view]["byteStride"] = 16
+    where, what = made.view(np.uint8([2]).tobytes()), made.view(np.float32([[5, 1, 0]]).tobytes())
+    sparse = {"count": 1, "indices": {"bufferView": where, "componentType": 5121}, "values": {"bufferView": what}}
+    common = {"bufferView": view, "count": 4}
+    made.tree["accessors"] += [
+        common | {"componentType": 5126, "type": "VEC3", "sparse": sparse},
+        common | {"componentType": 5121, "type": "VEC4", "byteOffset": 12, "normalized": True},
+    ]
+    told["attributes"] = {"POSITION": 2, "COLOR_0": 3}
+    mesh, seen = colours(made.write(tmp_path / "a.glb"))
+    assert set(seen) == {(0, 0, 0), (1, 0, 0), (5, 1, 0), (0, 1, 0)}
+    np.testing.assert_allclose(mesh.colors, [[1, 0, 0]] * 4, atol=1e-3)
+    made = Builder()
+    told = made.mesh(node={"scale": [0.001, 0.001, 0.001]})
+    told["attributes"]["POSITION"] = made.numbers(np.pad(np.int16(SQUARE * 1000), ((0, 0), (0, 1))))
+    made.tree["accessors"][-1]["type"] = "VEC3"
+    made.tree["bufferViews"][-1]["byteStride"] = 8
+    made.tree["extensionsRequired"] = ["KHR_mesh_quantization"]
+    mesh, _ = load_mesh(made.write(tmp_path / "b.glb"))
+    np.testing.assert_allclose(mesh.place.of(mesh.vertices), SQUARE, atol=1e-6)
+
+
 def test_colours_that_meet_at_an_edge_both_stay(tmp_path):
     made = Builder()
     made.mesh(SQUARE, TWO, made.material((1, 0, 0)))
