@@ -35,12 +35,12 @@ class Image:
 
         clipopt image "a red apple on a blue background"
         clipopt image "a blue star" "a green tree" --seeds 2        four pictures in one batch
-        clipopt image '{"a red fox in the snow": 1, "text": -0.3}'  weights: a negative one repels
+        clipopt image '{"a red fox in the snow": 1, "a tree": -0.3}'  weights: a negative one repels
         clipopt image "a castle" --scorer openai/clip-vit-base-patch32
         clipopt image "a red apple" --param shapes --transparent --render-size 2048
         clipopt image "a heart" --init photo.png --mask mask.png    change what is white in the mask
         clipopt image "a green apple" --init apple.png --was "a red apple"
-        clipopt image "a meadow" --region left.png "a tree" --region right.png "a house"
+        clipopt image "a valley" --region left.png "a tree" --region right.png "a house"
         clipopt image --resume outputs/image/RUN                    continue where it stopped
 
     The last line names the folder: result.png, report.html (open it), summary.json, progress.mp4, a checkpoint.

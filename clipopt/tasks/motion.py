@@ -33,7 +33,7 @@ class MotionTask:
         clipopt motion "a person raises both arms, then squats"
         clipopt motion "a person walking" --seconds 4 --loop
         clipopt motion "a person waving with the left hand" --seconds 2
-        clipopt motion "a person at the gym" --phases "a person squatting; a person raising both arms"
+        clipopt motion "a person" --phases "a person squatting; a person raising both arms"
         clipopt motion "a person waves with both hands" --rig hero.glb
         clipopt motion "a person sits down" --scorer openai/clip-vit-base-patch32 --film microsoft/xclip-base-patch32
         clipopt motion --resume outputs/motion/RUN            continue where it stopped

@@ -13,7 +13,7 @@ class Search:
     Several queries are added up, and --without is taken away: one search for something that is all of it.
 
         clipopt search photos.index "a red apple"
-        clipopt search photos.index cat.png "at night" --without "a dog" --out found.png
+        clipopt search photos.index cat.png "a sofa" --without "a dog" --out found.png
         clipopt search photos.index --duplicates 0.97
     """
 

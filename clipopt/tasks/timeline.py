@@ -11,7 +11,7 @@ from clipopt.tasks.prompts import parse_prompt
 
 _FORMAT = (
     'expected lines of second and prompt, such as "2.5 a green tree", '
-    'or JSON such as [{"at": 0, "prompt": "a red apple"}, {"at": 2.5, "prompt": {"a tree": 1, "text": -0.3}}]'
+    'or JSON such as [{"at": 0, "prompt": "a red apple"}, {"at": 2.5, "prompt": {"a tree": 1, "a leaf": -0.3}}]'
 )
 
 

@@ -1,0 +1,73 @@
+"""Every prompt that the README, the help and the guides show is made of words that the shipped scorers know or hear."""
+
+import ast
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import clipopt as co
+from clipopt.scorers import Abstains, KnowsWords
+
+ROOT = Path(__file__).parents[1]
+SHOWN = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "clipopt" / "cli.py",
+         *sorted((ROOT / "clipopt" / "tasks").glob("*.py"))]  # fmt: skip
+COMMAND = re.compile(r"(?:clipopt (?:image|latent|mesh|motion|story|search)|python recipes/\w+\.py) ([^`\n]*)")
+QUOTED = re.compile(r"""(?:(--[\w-]+) +(?:[\w./-]+ +)?)?(?:"([^"]*)"|'(\{[^']*\})')""")
+NO_PROMPT = ("--labels", "--templates", "--template", "--slots", "--out")
+SAID = re.compile(r"(?:an?|two|three|some|the) [a-z ,]+")
+UNHEARD = {"happiness"}
+"""What a guide shows to be unheard."""
+
+
+def prompts(text: str, *, code: bool) -> Iterator[str]:
+    """The prompts of commands in a text, and what its Python says in sentences."""
+    for command in COMMAND.findall(text):
+        for option, plain, weighted in QUOTED.findall(command):
+            if option not in NO_PROMPT:
+                yield from json.loads(weighted) if weighted else filter(str.strip, re.split(r"; *", plain))
+    for block in (
+        () if code else re.findall(r"```python\n(.*?)```|((?:^ {4}[^\n]*\n)+)", text, re.DOTALL | re.MULTILINE)
+    ):
+        try:
+            tree = ast.parse(textwrap.dedent(max(block, key=len)))
+        except SyntaxError:  # commands
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and SAID.fullmatch(node.value):
+                yield node.value
+
+
+@cache
+def eyes() -> list[object]:
+    return [co.load_scorer(name) for name in ("embedded", "embedded-motion", "natural")]
+
+
+def understood(text: str) -> bool:
+    return any(
+        (isinstance(eye, KnowsWords) and not eye.unknown_words(text))
+        or (isinstance(eye, Abstains) and not eye.abstains(text))
+        for eye in eyes()
+    )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prompts_are_understood(path: Path):
+    said = dict.fromkeys(prompts(path.read_text("utf-8"), code=path.suffix == ".py"))
+    assert [text for text in said if text not in UNHEARD and not understood(text)] == []
+
+
+def test_prompts_are_found():
+    readme = [*prompts((ROOT / "README.md").read_text("utf-8"), code=False)]
+    assert len(readme) > 20
+    assert {"a red fox in the snow", "a tree", "a cloud", "a red tree", "a person raises both arms, then squats"} <= {
+        *readme
+    }
+    assert "a red circle" in [*prompts((ROOT / "docs" / "latent.md").read_text("utf-8"), code=False)]
+    assert [*prompts('clipopt image "a zyxw" --negative "a cat" --labels "b"', code=True)] == ["a zyxw", "a cat"]
+    assert not understood("a zyxw")
