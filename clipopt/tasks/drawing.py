@@ -98,9 +98,9 @@ class Drawing:
         self._starts = [0] * len(items)
         self._started: dict[str, PerItem] = {}
         self._rough: Images | None = None
-        self.enter(0)
+        self.enter(0, scored=self.edit.init is not None or (plan.begin == "noise" and plan.tries == 1))
 
-    def enter(self, stage: int, step: int = 0) -> None:
+    def enter(self, stage: int, step: int = 0, *, scored: bool = True) -> None:
         """Make what has the resolution of a stage: from the pictures of the stage before, or else the start."""
         plan, edit, size = self.plan, self.edit, self.plan.size(stage)
         # A tile is made with a margin, which is then blended into its other side.
@@ -128,7 +128,8 @@ class Drawing:
         start = self.pictures().clone()
         needed = plan.render is not None or plan.param in VECTORS
         kept = {name: value.detach().clone() for name, value in self.image.named_parameters() if needed}
-        self.best = Best(start, self._score(start), torch.full((len(self.items),), step), kept)
+        score = self._score(start) if scored else torch.full((len(self.items),), -torch.inf)  # `prepare` enters again
+        self.best = Best(start, score, torch.full((len(self.items),), step), kept)
 
     def extend(self, steps: int | None) -> None:
         """Let a finished run take more steps, so many in all; None leaves it as it is."""
