@@ -28,6 +28,8 @@ def writing(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    if (folder / LOCK).is_symlink():
+        raise OSError(f"{folder / LOCK} is a link, and is not followed: delete it")
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -47,7 +49,7 @@ def check_idle(folder: Path) -> None:
     Raises:
         BusyError: someone does.
     """
-    if (folder / LOCK).exists():
+    if (folder / LOCK).exists() or (folder / LOCK).is_symlink():
         with writing(folder):
             pass
 
