@@ -60,7 +60,9 @@ def in_a_process_of_its_own(script: str, *arguments: str) -> str:
 
 
 def test_help_loads_no_command_and_no_heavy_library():
-    found = "{'clipopt.tasks', 'torch', 'kornia', 'transformers', 'diffusers', 'tyro', 'jinja2'} & sys.modules.keys()"
+    found = (
+        "{'clipopt.tasks.image', 'torch', 'kornia', 'transformers', 'diffusers', 'tyro', 'jinja2'} & sys.modules.keys()"
+    )
     said = in_a_process_of_its_own(f"from clipopt.cli import main; main(['--help']); print(sorted({found}))")
     assert said.splitlines()[-1] == "[]"
 
@@ -134,6 +136,17 @@ def test_version(capsys: pytest.CaptureFixture):
             "(did you mean pyramid?)",
         ),
         (["score", "a.json", "b", "c"], "unexpected: c; put a text of several words into quotes"),
+        (["image", "a fox", "--steps", str(10**30)], "--steps must be at most 10000000, got 1000000"),
+        (
+            ["image", "a fox", "--seed", str(-(2**63))],
+            "--seed must be at most 9223372036854775807, got -9",
+        ),
+        (["image", "a fox", "--crops", "1000000000"], "--crops must be at most 10000000, got 1000000000"),
+        (["image", "a fox", "--crops", "1000000"], "--crops must be at most 100000, got 1000000"),
+        (["image", "a fox", "--stages", "10000000"], "--stages 10000000 would start below 1 pixel"),
+        (["image", "a fox", "--lr", "nan"], "--lr must be a finite number, got nan"),
+        (["image", "a fox", "--symmetry=-inf"], "--symmetry must be a finite number, got -inf"),
+        (["image", "a fox", "--scorer-weight", "1e400"], "--scorer-weight must be a finite number, got inf"),
         (["score"], "CANDIDATES and PICTURES must be given"),
         (["train"], "say what to train: expected one of scorer, judge, plain, describer,"),
         (["train", "scoree"], "cannot train 'scoree' (did you mean scorer?): expected one of scorer, judge,"),
@@ -182,7 +195,7 @@ def broken_off_import() -> ImportError:
         (None, True, 0, ""),
         (ValueError("expected a,\n  got b"), False, 2, "clipopt: expected a, got b\n"),
         (PermissionError("no"), False, 2, "clipopt: no\n"),
-        (KeyboardInterrupt(), False, 130, ""),
+        (KeyboardInterrupt(), False, 130, "clipopt: interrupted before anything was written\n"),
         (KeyboardInterrupt(), True, 130, ""),
         (FloatingPointError("step 3: term 'match' is nan"), True, 1, "clipopt: step 3: term 'match' is nan\n"),
         (OSError("disk full"), True, 1, "clipopt: disk full\n"),

@@ -15,6 +15,9 @@ from clipopt.scorers.reading import open_text
 from clipopt.scorers.tower import TowerScorer
 from clipopt.types import generator
 
+LONGEST = 256
+"""Most words of a search; no text tower reads more."""
+
 
 class _Reader:
     """A scorer's text tower, opened at the embeddings of its words.
@@ -84,6 +87,8 @@ class PromptSearch:
         decay: float = 0.1,
         seed: int = 0,
     ) -> None:
+        if not 1 <= length <= LONGEST:
+            raise ValueError(f"a search takes 1 to {LONGEST} words, got {length}; 6 is the usual choice")
         self.scorer, self._reader = scorer, _Reader(scorer)
         self._frame = self._reader.frame(length)
         self.length, self.steps, self.count, self.lr, self.decay, self.seed = length, steps, count, lr, decay, seed

@@ -231,7 +231,7 @@ class Image:
             raise ValueError(f"--low-first needs --param pyramid, got {plan.param}")
         if plan.cutouts == "overview" and (plan.crops < 2 or self.editing.tile):
             raise ValueError("--cutouts overview needs 2 --crops or more, and no --tile")
-        if 2 ** (stages - 1) > min(width, height):
+        if not min(width, height) >> (stages - 1):
             raise ValueError(f"--stages {stages} would start below 1 pixel: leave it out for as many as suit the size")
         parse_palette(self.palette)
         if not grid and (stages > 1 or self.editing.tile):

@@ -14,6 +14,8 @@ SETTLED = (
     "param", "steps", "lr", "crops", "smooth", "cutouts", "text_off", "begin", "tries", "statistics", "centre",
 )  # fmt: skip
 """The settings that are found for a scorer where they are not given."""
+MOST_CROPS = 100_000
+"""Views of an item in a step: what is drawn for each is held in memory."""
 MARKS = ("fare", "tecoa", "clipag", "robust", "advers")
 """What the names of robust models have in them."""
 
@@ -117,6 +119,8 @@ def settle(specs: Sequence[str], kind: Literal["auto"] | Kind, given: Mapping[st
     if settled["lr"] is None or (not own and given.get("lr") is None):
         settled["lr"] = lr
     require_positive(steps=settled["steps"], lr=settled["lr"], crops=settled["crops"], tries=settled["tries"])
+    if settled["crops"] > MOST_CROPS:
+        raise ValueError(f"--crops must be at most {MOST_CROPS}, got {settled['crops']}; 6 to 64 are usual")
     for name in ("smooth", "text_off", "statistics", "centre"):
         if not (math.isfinite(settled[name]) and settled[name] >= 0):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {settled[name]}")

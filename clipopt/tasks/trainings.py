@@ -26,6 +26,8 @@ from clipopt.tasks.train_sketcher import TrainSketcher
 Task = Train | TrainDescriber | TrainGenerator | TrainMotion | TrainSketcher
 T = TypeVar("T", Train, TrainDescriber, TrainGenerator, TrainMotion, TrainSketcher)
 
+MOST_WORKERS = 1024
+"""Processes that may paint at once."""
 _MAY_CHANGE = {"which", "resume", "json", "save_every", "workers", "pictures", "device"}
 """Options that a training can be gone on with otherwise than it began."""
 
