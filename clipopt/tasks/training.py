@@ -28,8 +28,8 @@ def prepare(task: Train) -> Callable[[], None]:
     from clipopt.embedded.pictures import SIDE, require
 
     task = trainings.resumed(task)
-    if task.workers is not None and task.workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {task.workers}")
+    if task.workers is not None and not 1 <= task.workers <= trainings.MOST_WORKERS:
+        raise ValueError(f"--workers must lie in 1 to {trainings.MOST_WORKERS}, got {task.workers}")
     resolve_device(task.device)
     settings = trainings.settle(task, "begin", device=task.device)
     begin = _begin(settings)
