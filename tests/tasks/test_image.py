@@ -1,22 +1,17 @@
 """`clipopt image` as a user runs it; its files opened."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from image_runs import PROMPT, QUICK, assert_same, child, image, log, pixels, state
 from PIL import Image as Picture
 
-import clipopt.cli
-from clipopt.cli import main
 from clipopt.record import Run
 from clipopt.scorers import load_scorer
 from clipopt.tasks import drawing, recorded
@@ -24,52 +19,6 @@ from clipopt.tasks.checks import parse_size
 from clipopt.tasks.drawing import Drawing, Item, Plan
 from clipopt.tasks.edits import Edit
 from clipopt.tasks.kinds import has_natural
-
-PROMPT = "a red apple on a blue background"
-QUICK = ["--steps", "12", "--size", "40x24", "--crops", "2", "--device", "cpu"]
-
-
-def image(*arguments: str | Path) -> int:
-    return main(["image", *map(str, arguments)])
-
-
-def child(arguments: Sequence[str | Path], **options: object) -> subprocess.Popen:
-    source = Path(clipopt.cli.__file__).parents[1]
-    environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-m", "clipopt", "image", *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Picture.open(path) as picture:
-        return np.asarray(picture.convert("RGB")).astype(int)
-
-
-def log(folder: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
-    for line in lines:
-        del line["seconds"]
-    return lines
-
-
-def state(folder: Path) -> dict:
-    return torch.load(folder / "checkpoint.pt", weights_only=True)["state"]
-
-
-def assert_same(a: object, b: object) -> None:
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, list):
-        for left, right in zip(a, b, strict=True):
-            assert_same(left, right)
-    else:
-        assert a == b
 
 
 def test_as_a_user_runs_it(here: Path, towers: list[str]):

@@ -229,8 +229,8 @@ def test_trains_from_nothing_and_the_result_guides(tmp_path, capsys, monkeypatch
         (["a person walks", "--film", "nothing here"], "X-CLIP"),
         (["a person walks", "--tries", "0"], "--tries"),
         (["a person", "walks"], "in quotes"),
-        (["a person walks", "--resume", "nowhere"], "leave out the sentence"),
-        (["--resume", "nowhere", "--steps", "3"], "leave out --steps"),
+        (["a person walks", "--resume", "nowhere"], "leave out a prompt"),
+        (["--resume", "nowhere", "--lock", "3"], "leave out --lock"),
         (["--resume", "nowhere"], "no run to resume"),
     ],
 )  # fmt: skip
