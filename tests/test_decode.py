@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from clipopt import decode
-from clipopt.decode import load_image
+from clipopt.decode import decode_image, load_image
 from clipopt.types import generator
 
 RED, HIDDEN = (200, 30, 60), (10, 20, 250)
@@ -291,6 +291,7 @@ def test_a_jpeg_past_every_limit_is_read_small_where_it_is_looked_at(tmp_path, m
     soft = Image.new("RGB", (120, 100), RED)
     small = read(tmp_path, encoded(soft, "JPEG", quality=95), most=1000)
     assert small.shape == (3, 25, 30)
+    assert torch.equal(decode_image(encoded(soft, "JPEG", quality=95), most=1000)[0], small)
     assert (small[:, 5, 5] * 255 - torch.tensor(RED)).abs().max() < 4
     for data, most in ((encoded(soft, "JPEG"), None), (encoded(soft, "JPEG", progressive=True), 1000),
                        (encoded(soft, "PNG"), 1000)):  # fmt: skip
@@ -309,3 +310,11 @@ def test_a_large_picture_that_is_looked_at_takes_little_memory(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "large.png"], capture_output=True, check=True)
     unit = 1 if sys.platform == "darwin" else 1024
     assert int(done.stdout) * unit < 800e6
+
+
+def test_bytes_are_read_as_files_are(tmp_path):
+    data = encoded(Image.linear_gradient("L").convert("RGB"), "PNG")
+    assert torch.equal(decode_image(data)[0], read(tmp_path, data))
+    for wrong in (b"", b"%!PS-Adobe-3.0 EPSF-3.0\n", data[:200]):
+        with pytest.raises(ValueError, match=r"^expected a picture file"):
+            decode_image(wrong)
