@@ -17,7 +17,7 @@ from clipopt import files
 from clipopt.cli import main
 from clipopt.clips import load_film
 from clipopt.scorers import load_scorer
-from clipopt.tasks import pictures
+from clipopt.tasks import adapting, pictures
 from clipopt.tasks.pictures import find_pictures, read_batches
 from clipopt.tasks.terminal import forget_notes, printable, say_notes
 
@@ -267,3 +267,32 @@ def test_printable_escapes_what_a_terminal_obeys():
     assert printable("a b ü 猫") == "a b ü 猫"
     assert printable("\x1b[2J\r\n\t\x9b\u202e\udce9") == r"\x1b[2J\r\n\t\x9b\u202e\udce9"
     assert printable(io.UnsupportedOperation("a\nb")) == r"a\nb"
+
+
+@pytest.mark.parametrize(
+    "command", ["image", "latent", "story", "caption", "rank", "classify", "score", "index", "search", "adapt"]
+)
+def test_alpha_is_offered_wherever_pictures_are_read(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    option = "--transparency" if command == "adapt" else "--alpha"
+    assert f"{option} {{white,black,drop}}" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_examples_are_shrunk_where_they_are_many(here, towers, monkeypatch):
+    for label in ("red", "blue"):
+        Path("data", label).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (100, 100), label).save(f"data/{label}/{number}.png")
+    sizes, learn = set(), adapting.learn
+
+    def spy(method, scorer, examples, **options):
+        sizes.update(picture.shape for picture in examples.pictures)
+        return learn(method, scorer, examples, **options)
+
+    monkeypatch.setattr(adapting, "learn", spy)
+    for budget, side in ((2**26, 100), (1, 50)):
+        monkeypatch.setattr(adapting, "_ALL", budget)
+        assert main(["adapt", "data", *towers[:2], "--out", f"{side}.adapter"]) == 0
+        assert sizes == {(3, side, side)}
+        sizes.clear()
