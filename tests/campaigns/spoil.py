@@ -175,13 +175,17 @@ TEXTS = (".obj", ".bvh", ".csv", ".txt", ".jsonl", ".mtl")
 def spoil_file(path: Path, rng: random.Random) -> None:
     """Spoil a file as suits its kind, or without looking at it."""
     data = path.read_bytes()
-    if path.suffix in TEXTS and rng.random() < 0.7:
-        data = spoil_text(data.decode(), rng)
-    elif path.suffix in SPOILERS and rng.random() < 0.7:
-        data = SPOILERS[path.suffix](data, rng)
-    else:
-        data = spoil(data, rng)
-    path.write_bytes(data)
+    as_kind = spoil
+    if rng.random() < 0.7:
+        as_kind = _spoil_text if path.suffix in TEXTS else SPOILERS.get(path.suffix, spoil)
+    try:
+        path.write_bytes(as_kind(data, rng))
+    except (ValueError, LookupError, struct.error, zipfile.BadZipFile):  # it is spoilt already
+        path.write_bytes(spoil(data, rng))
+
+
+def _spoil_text(data: bytes, rng: random.Random) -> bytes:
+    return spoil_text(data.decode(), rng)
 
 
 def _places(tree: Any) -> Any:

@@ -90,7 +90,14 @@ def _lead_out(rng: random.Random, folder: Path, outside: Path) -> None:
     texts = (
         path.read_text(errors="replace").splitlines() if path.suffix == ".jsonl" else [path.read_text(errors="replace")]
     )
-    path.write_text("\n".join(json.dumps(_with_paths(json.loads(text), way, rng)) for text in texts if text) + "\n")
+    path.write_text("\n".join(json.dumps(_with_paths(_tree(text), way, rng)) for text in texts if text) + "\n")
+
+
+def _tree(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # it is damaged already
+        return {}
 
 
 def _with_paths(tree: Any, way: str, rng: random.Random) -> Any:
@@ -169,7 +176,7 @@ def _own_code(rng: random.Random, folder: Path, outside: Path) -> None:
     paths = [path for path in _files(folder, ".json") if not path.name.endswith("index.json")]
     for path in rng.sample(paths, min(len(paths), rng.choice((1, 3, 9)))):
         (path.parent / "own.py").write_text(CODE.format(canary=str(outside / "canary")))
-        tree = json.loads(path.read_text())
+        tree = _tree(path.read_text(errors="replace"))
         if not isinstance(tree, dict):
             continue
         autos = ("AutoConfig", "AutoModel", "AutoProcessor", "AutoImageProcessor", "AutoTokenizer", "AutoPipeline")
