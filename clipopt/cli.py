@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from clipopt.folders import BusyError
-from clipopt.tasks.interrupt import exit_status, stoppable
+from clipopt.tasks.interrupt import exit_status, stoppable, was_stopped
 from clipopt.tasks.terminal import forget_notes, say_notes
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
@@ -153,7 +153,7 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stderr.write("clipopt: interrupted before anything was written\n")
         raise
     except Exception as error:
-        if _interrupted(error):
+        if _interrupted(error) or was_stopped():
             raise KeyboardInterrupt from None
         bad_input = not at_work and isinstance(error, ValueError | OSError | RecursionError)
         # That another process writes into a folder may show only when the work begins.

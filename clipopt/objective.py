@@ -15,7 +15,7 @@ from clipopt.parallel import side_by_side
 from clipopt.scorers import Perceives, Scorer, Target, at_a_time
 from clipopt.types import Images, Render, check_generator, check_images, generator
 
-_FIELDS = (
+_FIELDS: tuple[tuple[str, Any, str], ...] = (
     ("param", Callable, "a module of clipopt.params, or what else returns the scene when it is called,"),
     ("scorer", Scorer, "what clipopt.load_scorer returns"),
     ("target", Target, "what clipopt.target returns"),

@@ -1,8 +1,10 @@
 """The command itself: help, errors, exit statuses."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -289,3 +291,17 @@ def test_a_full_disk_for_what_is_printed_is_a_failure():
     done = said_by(SAYING, {"PYTHONUTF8": "1"}, ">/dev/full")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == b"clipopt: [Errno 28] No space left on device"
+
+
+def test_an_interrupt_that_a_library_swallows_is_one(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    class Swallowing(_Task):
+        def prepare(self):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            raise ImportError("cannot load module more than once per process")
+
+    monkeypatch.setattr(cli, "_parse", lambda command, arguments: Swallowing(None, at_work=False))
+    assert main(["image"]) == 130
+    assert "more than once" not in capsys.readouterr().err
+    monkeypatch.setattr(cli, "_parse", lambda command, arguments: _Task(ImportError("no torch"), at_work=False))
+    assert main(["image"]) == 1

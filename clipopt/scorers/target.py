@@ -48,8 +48,8 @@ def target(scorer: Scorer, prompts: Item | Sequence[Item]) -> Target:
         ValueError: if a prompt or an item is empty, a weight is not finite, all weights of an item are 0, or a
             picture has another shape.
     """
-    alone = isinstance(prompts, str) or not isinstance(prompts, Sequence)
-    items = [_weigh(item) for item in ([prompts] if alone else prompts)]
+    several = [*prompts] if isinstance(prompts, Sequence) and not isinstance(prompts, str) else [prompts]
+    items = [_weigh(item) for item in several]
     if not items:
         raise ValueError("no prompts: expected at least one text or picture")
     distinct = list(dict.fromkeys(prompt for item in items for prompt in item))

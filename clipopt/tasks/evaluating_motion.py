@@ -139,7 +139,7 @@ def _measure(task: EvaluateMotion, scorer: Any, judge: Any) -> None:
             posed = pose(stances.angles, stances.root)
         rows.append(film_embeddings(judge, posed))
         sheets.append(over_time(posed, 8, 96))
-        line = {"prompt": prompt.text, "group": prompt.group, "directed": prompt.directed, "seed": seed}
+        line: dict[str, Any] = {"prompt": prompt.text, "group": prompt.group, "directed": prompt.directed, "seed": seed}
         line |= measure(posed, stances, plan.fps) | {"seconds": round(time.perf_counter() - begun, 1)}
         line |= {"judge": order_gaps(judge, posed, prompt.text, rows[-1])}
         line |= {"scorer": order_gaps(scorer, posed, prompt.text)}

@@ -10,6 +10,12 @@ from types import FrameType
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """What asks a process to stop: Ctrl-C, `kill` and most schedulers, the end of a terminal or of its connection."""
 _last = signal.SIGINT
+_stopped = False
+
+
+def was_stopped() -> bool:
+    """Whether `stoppable` work was asked to stop, also where a library swallowed that and failed of it."""
+    return _stopped
 
 
 def exit_status() -> int:
@@ -23,11 +29,13 @@ def stoppable() -> Iterator[None]:
 
     What was ignored from the start stays so: that is how `nohup` works. Outside the main thread nothing is changed.
     """
-    global _last
-    _last = signal.SIGINT
+    global _last, _stopped
+    _last, _stopped = signal.SIGINT, False
     terminals = [fd for fd in (0, 1, 2) if _is_terminal(fd)]
 
     def stop(number: int, frame: FrameType | None) -> None:
+        global _stopped
+        _stopped = True
         _came(number, terminals)
         raise KeyboardInterrupt
 
