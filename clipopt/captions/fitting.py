@@ -18,7 +18,7 @@ def is_unlike(scorer: Scorer, best: Caption) -> bool:
 
     Told by sentences of the scorer's own alone, for other texts may not fit a picture that it knows well: of the
     embedded scorers by the percentile of the match, of the natural ones by the match itself. Of all others False.
-    Measured in docs/research/natural_choosing.md.
+    Measured in docs/choosing.md.
     """
     match = best.parts["match"]
     if isinstance(scorer, TowerScorer) and best.source in ("grammar", "describer"):
