@@ -30,7 +30,7 @@ def prepare(task: Evaluate) -> Callable[[], None]:
     settled = settle(guides, task.preset, {name: getattr(task, name) for name in SETTLED})
     require_positive(seeds=task.seeds, batch=task.batch)
     evenly(prompts(), task.prompts)
-    check_out(task.out, overwrite=task.overwrite)
+    check_out(task.out, overwrite=task.overwrite, kind="measurement")
     device = resolve_device(task.device)
     *scorers, judge = (load_scorer(name, device=str(device)) for name in (*guides, task.judge))
     plan = Plan(width, height, seed=task.seed, low_first=task.low_first, **settled)

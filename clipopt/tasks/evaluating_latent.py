@@ -31,7 +31,7 @@ def prepare(task: EvaluateLatent) -> Callable[[], None]:
     """Check everything, write nothing, and return the measurement."""
     require_positive(seeds=task.seeds, batch=task.batch)
     evenly(prompts(), task.prompts)
-    check_out(task.out, overwrite=task.overwrite)
+    check_out(task.out, overwrite=task.overwrite, kind="measurement")
     device = resolve_device(task.device)
     names = ("steps", "sample_steps", "guidance", "lr", "clip", "norm", "white", "crops", "tries", "scale")
     given, facts = {name: getattr(task, name) for name in names}, facts_of(task.generator)

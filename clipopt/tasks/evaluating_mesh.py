@@ -109,7 +109,7 @@ def prepare(task: EvaluateMesh) -> Callable[[], None]:
         raise ValueError(f"--mesh must be one of {', '.join(known)}, got {task.mesh}")
     if task.faces < 80 or not 0 <= task.remesh <= 20:
         raise ValueError(f"--faces must be 80 or more, --remesh in 0 to 20; got {task.faces} and {task.remesh}")
-    check_out(task.out, overwrite=task.overwrite)
+    check_out(task.out, overwrite=task.overwrite, kind="measurement")
     device = resolve_device(task.device)
     scorer, judge = (load_scorer(name, device=str(device)) for name in (task.scorer, task.judge))
     views = task.staging.make(scorer, textured=True)

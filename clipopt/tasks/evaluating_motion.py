@@ -117,7 +117,7 @@ def prepare(task: EvaluateMotion) -> Callable[[], None]:
     evenly(motion_prompts(), task.prompts)
     if min(task.steps, task.lock) < 0:
         raise ValueError("--steps and --lock must be 0 or more")
-    check_out(task.out, overwrite=task.overwrite)
+    check_out(task.out, overwrite=task.overwrite, kind="measurement")
     scorer, judge = load_scorer(task.scorer), load_scorer(task.judge)
     for name, who in (("scorer", scorer), ("judge", judge)):
         if not hasattr(who, "encode_video"):

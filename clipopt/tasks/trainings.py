@@ -5,13 +5,14 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from clipopt import files
+from clipopt import files, folders
 from clipopt.record import check_out, peak_memory, versions
 from clipopt.record.folder import new_folder
 from clipopt.scorers.tower import TowerScorer
@@ -28,6 +29,7 @@ T = TypeVar("T", Train, TrainDescriber, TrainGenerator, TrainMotion, TrainSketch
 
 MOST_WORKERS = 1024
 """Processes that may paint at once."""
+_held = ExitStack()  # the lock of the training under way
 _MAY_CHANGE = {"which", "resume", "json", "save_every", "workers", "pictures", "device"}
 """Options that a training can be gone on with otherwise than it began."""
 
@@ -57,6 +59,7 @@ def resumed(task: T) -> T:
     if task.resume is None:
         return task
     kept = _settings(task.resume, task.which, set())
+    folders.check_idle(task.resume)
     for option in fields(task):
         given = getattr(task, option.name)
         if option.name not in _MAY_CHANGE and given not in (option.default, kept.get(option.name)):
@@ -83,7 +86,7 @@ def settle(task: Task, *more: str, device: str = "cpu") -> dict[str, Any]:
     names = ("which", "share", "seed", *more)
     if task.resume is not None:
         return _settings(task.resume, task.which, {*names, "precision"})
-    check_out(task.out, overwrite=task.overwrite)
+    check_out(task.out, overwrite=task.overwrite, kind="training")
     fast = resolve_dtype(task.precision, device) == torch.bfloat16
     pictures = None if task.pictures is None else str(task.pictures.resolve())
     used = {"precision": "bfloat16" if fast else "float32", "pictures": pictures}
@@ -141,11 +144,20 @@ def fit(recipe: Any, settings: dict[str, Any]) -> Any:
 
 
 def folder(task: Task, settings: dict[str, Any], *made: str) -> Path:
-    """The training's folder. A new one has its settings in it, and nothing that an earlier training `made`."""
+    """The training's folder. A new one has its settings in it, and nothing that an earlier training `made`.
+
+    Until the training ends, no other process writes it.
+
+    Raises:
+        BusyError: another process does.
+    """
+    _held.close()
     if task.resume is not None:
+        _held.enter_context(folders.writing(task.resume))
         return task.resume
     out = new_folder(Path("outputs/train"), task.which) if task.out is None else task.out
     out.mkdir(parents=True, exist_ok=True)
+    _held.enter_context(folders.writing(out))
     for name in ("train.jsonl", "summary.json", *made):
         (out / name).unlink(missing_ok=True)
     files.write_text(out / "config.json", json.dumps({"task": "train", **settings}, indent=2) + "\n")
@@ -182,6 +194,7 @@ def run(
     if trainer.done < total:
         where = "" if device == "cpu" else f" --device {device}"
         sys.stderr.write(f"interrupted and saved; go on with: clipopt train {task.which} --resume {out}{where}\n")
+        _held.close()
         raise KeyboardInterrupt
     return time.perf_counter() - began
 
@@ -190,4 +203,5 @@ def finish(task: Task, out: Path, summary: dict[str, Any]) -> None:
     """Write the summary, with the memory that was needed and the versions, and tell where it is."""
     summary = {**summary, "peak_memory_bytes": peak_memory(), "versions": versions()}
     files.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    _held.close()
     sys.stdout.write(json.dumps(summary) + "\n" if task.json else f"{out}\n")

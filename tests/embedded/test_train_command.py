@@ -10,8 +10,11 @@ from clipopt.cli import main
 from clipopt.embedded import training
 from clipopt.embedded.captions import vocabulary
 from clipopt.embedded.training import Phase, Recipe, Trainer
+from clipopt.record import check_out
 from clipopt.scorers.tower import TowerConfig, Towers, load_tower
 from clipopt.tasks import training as task
+from clipopt.tasks import trainings
+from clipopt.tasks.train import Train
 
 CONFIG = TowerConfig(
     widths=(8, 16), depths=(1, 1), stem=4, dim=16, text_width=16, text_layers=1, vocabulary=vocabulary()
@@ -129,3 +132,17 @@ def test_pictures_of_another_world_are_refused_before_anything_is_written(here, 
         assert main(["train", which, "--pictures", "old", "--out", "run"]) == 2
         assert "delete the folder" in capsys.readouterr().err
     assert [path.name for path in here.iterdir()] == ["old"]
+
+
+def test_a_training_has_one_writer_and_replaces_nothing_else(here, capsys):
+    (here / "mine").mkdir()
+    (here / "mine" / "photo.jpg").touch()
+    assert main([*COMMON, "--out", "mine", "--overwrite"]) == 2
+    assert "holds no training of clipopt" in capsys.readouterr().err
+    asked = replace(Train("scorer"), out=here / "run")
+    out = trainings.folder(asked, {"which": "scorer", "recipe": "1"})
+    for options in (["--out", "run", "--overwrite"], ["--resume", "run"]):
+        assert main([*COMMON, *options]) == 2
+        assert "another process is writing" in capsys.readouterr().err
+    trainings.finish(replace(asked, json=True), out, {})
+    check_out(out, overwrite=True, kind="training")
