@@ -425,7 +425,7 @@ class Drawing:
             group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * progress))
 
     def state(self) -> dict[str, Any]:
-        """What `load_state` needs to go on, bit for bit on the CPU."""
+        """What `load_state` needs to go on, bit for bit on the CPU with as many threads."""
         return {
             "stage": self.stage,
             "starts": self._starts,

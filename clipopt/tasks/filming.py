@@ -185,7 +185,7 @@ class Filming:
         files.save(run.folder / "sheet.png", files.sheet(images, labels, columns=SHEET_COLUMNS, cell=192))
 
     def state(self) -> dict[str, Any]:
-        """What `load_state` needs to go on, bit for bit on the CPU."""
+        """What `load_state` needs to go on, bit for bit on the CPU with as many threads."""
         return {"image": self.image.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:

@@ -351,7 +351,7 @@ class Generating:
         """It stands where the first step starts from as soon as it is made."""
 
     def state(self) -> dict[str, Any]:
-        """What `load_state` needs to go on, bit for bit on the CPU."""
+        """What `load_state` needs to go on, bit for bit on the CPU with as many threads."""
         return {
             "param": {} if self.param is None else self.param.state_dict(),
             "optimizer": {} if self.optimizer is None else self.optimizer.state_dict(),

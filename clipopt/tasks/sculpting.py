@@ -300,7 +300,7 @@ class Sculpting:
         """It stands where the first step starts from as soon as it is made."""
 
     def state(self) -> dict[str, Any]:
-        """What `load_state` needs to go on, bit for bit on the CPU."""
+        """What `load_state` needs to go on, bit for bit on the CPU with as many threads."""
         best = {"score": self.best.score, "step": self.best.step, "meshes": [_tensors(m) for m in self.best.meshes]}
         return {
             "stage": self.stage,
