@@ -41,7 +41,7 @@ class OwnPictures:
     def visit(self, rng: Generator) -> tuple[Images, Tensor]:
         """Ascend the score of some pictures; returns them and the numbers of their captions."""
         if self._images is None:
-            self._images = _starts(_COUNT, rng).to(self._device)
+            self._images = _starts(_COUNT, rng, self._pictures.side).to(self._device)
             self._numbers = torch.randint(len(self._pictures), (_COUNT,), generator=rng)
         chosen = torch.randperm(_COUNT, generator=rng)[:_VISITS]
         numbers = self._numbers[chosen]
@@ -49,7 +49,7 @@ class OwnPictures:
         kept = images.clone()
         anew = torch.rand(_VISITS, generator=rng) < _RESTART
         if anew.any():
-            kept[anew] = _starts(int(anew.sum()), rng).to(self._device)
+            kept[anew] = _starts(int(anew.sum()), rng, self._pictures.side).to(self._device)
             self._numbers[chosen[anew]] = torch.randint(len(self._pictures), (int(anew.sum()),), generator=rng)
         self._images[chosen] = kept
         return images, numbers
@@ -88,7 +88,7 @@ class OwnPictures:
         self._images, self._numbers = state["images"], state["numbers"]
 
 
-def _starts(count: int, rng: Generator, side: int = 64) -> Images:
+def _starts(count: int, rng: Generator, side: int) -> Images:
     """What pictures begin as: grey or one colour, with soft and fine noise."""
     plain = torch.rand(count, 3, 1, 1, generator=rng)
     grey = torch.rand(count, 1, 1, 1, generator=rng) < 0.4

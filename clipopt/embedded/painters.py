@@ -6,7 +6,7 @@ flat and drawn here; things come from a colour emoji font, which is needed to tr
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
@@ -150,29 +150,43 @@ class Sprite:
     """A thing or shape at several sizes, with what is needed to recolour it.
 
     Attributes:
+        picture: It, with transparency, in the middle of the smallest square.
         colour: The named colour of most of it; "" where no colour covers half.
+        luma: How bright that is, 0 to 255.
     """
 
     def __init__(self, image: Image.Image, own_colour: bool) -> None:
         image = image.crop(image.getbbox())
         side = max(image.size)
-        square = Image.new("RGBA", (side, side))
-        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        self.levels = [square.resize((level, level), Image.Resampling.LANCZOS) for level in _LEVELS]
-        pixels = np.asarray(self.levels[2], np.float32)
+        self.picture = Image.new("RGBA", (side, side))
+        self.picture.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        self._levels: dict[int, Image.Image] = {}
+        pixels = np.asarray(self._level(64), np.float32)
         solid = pixels[..., 3] > 128
-        counts = np.bincount(nearest_colour(pixels[..., :3])[solid], minlength=len(COLOURS))
+        named = nearest_colour(pixels[..., :3])
+        counts = np.bincount(named[solid], minlength=len(COLOURS))
         main = int(counts.argmax())
         self.colour = COLOUR_NAMES[main] if own_colour and counts[main] >= 0.5 * solid.sum() else ""
-        chosen = solid & (nearest_colour(pixels[..., :3]) == main)
+        chosen = solid & (named == main)
         self.luma = float((pixels[..., :3] @ _LUMA)[chosen].mean())
+
+    @classmethod
+    def of(cls, picture: Image.Image, colour: str, luma: float) -> "Sprite":
+        """The sprite with these attributes, which are not looked for again."""
+        made = cls.__new__(cls)
+        made.picture, made.colour, made.luma, made._levels = picture, colour, luma, {}
+        return made
+
+    def _level(self, side: int) -> Image.Image:
+        if side not in self._levels:
+            self._levels[side] = self.picture.resize((side, side), Image.Resampling.LANCZOS)
+        return self._levels[side]
 
     def place(
         self, size: float, x: float, y: float, angle: float, flip: bool, side: int, tint: Array | None
     ) -> tuple[Array, Array]:
         """Colours (side, side, 3) in [0, 255] and coverage (side, side, 1) of the sprite put on a canvas."""
-        fitting = [n for n, level in enumerate(_LEVELS) if level >= 0.98 * size]
-        level = self.levels[fitting[-1] if fitting else 0]
+        level = self._level(min((level for level in _LEVELS if level >= 0.98 * size), default=_LEVELS[0]))
         scale = level.width / size
         c, s, half = math.cos(angle) * scale, math.sin(angle) * scale, level.width / 2
         m = -1 if flip else 1
@@ -214,7 +228,7 @@ def _solid(number: int, view: int) -> Sprite:
     return Sprite(solid_sprites().picture(number, view), own_colour=True)
 
 
-class _What(NamedTuple):
+class What(NamedTuple):
     """What to paint: a concept, the name of its colour, the colour to paint it in if not its own, and its picture."""
 
     number: int
@@ -224,6 +238,21 @@ class _What(NamedTuple):
     tinted: bool = False
 
 
+def shade(name: str, rng: Random) -> Array:
+    """A colour that is called by this name."""
+    return np.array([min(255.0, max(0.0, v + rng.gauss(0, 10))) for v in COLOURS[name]], np.float32)
+
+
+def coloured(number: int, sprite: Sprite, rng: Random) -> What:
+    """A thing in its own colour or, if most of it has one, now and then in another."""
+    own = sprite.colour
+    if own and rng.random() < 0.3:
+        colour = rng.choice(COLOUR_NAMES)
+        if colour != own:
+            return What(number, colour, shade(colour, rng), sprite, tinted=True)
+    return What(number, own, None, sprite)
+
+
 class Painter:
     """Draws picture `index` of the world `seed`, and says what it shows.
 
@@ -231,9 +260,19 @@ class Painter:
         side: Height and width of a picture in pixels.
         drawn: Numbers of the things that it may show; by default all.
         solids: Whether a thing may be shown as a solid.
+        look: How a flat thing is drawn, by its number; by default as in the emoji font.
     """
 
-    def __init__(self, seed: int, side: int = 64, drawn: Sequence[int] | None = None, *, solids: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int,
+        side: int = 64,
+        drawn: Sequence[int] | None = None,
+        *,
+        solids: bool = True,
+        look: Callable[[int, Random], What] | None = None,
+    ) -> None:
+        self.look = look
         self.seed = seed
         self.side = side
         self.drawn = range(len(things())) if drawn is None else drawn
@@ -267,10 +306,10 @@ class Painter:
             image, scene = self._single(rng, noise)
         return np.clip(image + 0.5, 0, 255).astype(np.uint8), scene
 
-    def _concept(self, rng: Random, shapes: float) -> _What:
+    def _concept(self, rng: Random, shapes: float) -> What:
         if rng.random() < shapes:
             colour, number = rng.choice(COLOUR_NAMES), len(things()) + rng.randrange(len(SHAPES))
-            return _What(number, colour, self._colour(colour, rng), sprites()[number])
+            return What(number, colour, shade(colour, rng), sprites()[number])
         modelled = bool(self._modelled) and rng.random() < _MODELLED
         number = rng.choice(self._modelled if modelled else self.drawn)
         sprite = sprites()[number]
@@ -278,26 +317,18 @@ class Painter:
             view = rng.randrange(VIEWS)
             if rng.random() < _BARE:
                 bare = Sprite(solid_sprites().picture(number, view, (rng.uniform(*_CLAY),) * 3), own_colour=False)
-                return _What(number, "gray", None, bare)
+                return What(number, "gray", None, bare)
             sprite = _solid(number, view)
             if rng.random() < _ONE_COLOUR:
                 colour = rng.choice(COLOUR_NAMES)
-                whole = Sprite(solid_sprites().picture(number, view, self._colour(colour, rng)), own_colour=False)
-                return _What(number, colour, None, whole, tinted=colour != sprite.colour)
-        own = sprite.colour
-        if own and rng.random() < 0.3:
-            colour = rng.choice(COLOUR_NAMES)
-            if colour != own:
-                return _What(number, colour, self._colour(colour, rng), sprite, tinted=True)
-        return _What(number, own, None, sprite)
-
-    def _colour(self, name: str, rng: Random) -> Array:
-        return np.array([min(255.0, max(0.0, v + rng.gauss(0, 10))) for v in COLOURS[name]], np.float32)
+                whole = Sprite(solid_sprites().picture(number, view, shade(colour, rng)), own_colour=False)
+                return What(number, colour, None, whole, tinted=colour != sprite.colour)
+        return coloured(number, sprite, rng) if self.look is None else self.look(number, rng)
 
     def _ground(self, rng: Random, noise: torch.Generator, avoid: set[str]) -> tuple[Array, str]:
         name = "" if rng.random() < 0.12 else rng.choice([c for c in COLOUR_NAMES if c not in avoid])
         if name:
-            start = self._colour(name, rng)
+            start = shade(name, rng)
             shift = [rng.gauss(0, 20) * (rng.random() < 0.5) for _ in range(3)]
             end = np.clip(start + np.array(shift, np.float32), 0, 255)
         else:
@@ -328,7 +359,7 @@ class Painter:
         self,
         image: Array,
         rng: Random,
-        what: _What,
+        what: What,
         size: float,
         x: float,
         y: float,
@@ -382,7 +413,7 @@ class Painter:
             image = self._put(image, rng, what, self.side * share * rng.uniform(0.93, 1.05), x, y, 0.1)
         return image, Scene(number, colour, count, "medium", None, background=ground, tinted=what.tinted)
 
-    def _finish_single(self, image: Array, rng: Random, what: _What, ground: str) -> tuple[Array, Scene]:
+    def _finish_single(self, image: Array, rng: Random, what: What, ground: str) -> tuple[Array, Scene]:
         image = self._put(image, rng, what, self.side * 0.65, self.side / 2, self.side / 2, 0.12)
         return image, Scene(what[0], what[1], 1, "medium", None, background=ground, tinted=what.tinted)
 

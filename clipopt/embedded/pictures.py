@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from hashlib import sha256
@@ -35,8 +35,10 @@ def _numbers(text: str, index: dict[str, int]) -> list[int]:
     return numbers + [PAD] * (_CONTEXT - len(numbers))
 
 
-def _paint_chunk(seed: int, chunk: int, count: int, folder: Path, side: int) -> None:
-    painter = Painter(seed, side)
+def _paint_chunk(
+    make: Callable[[int, int], Painter], seed: int, chunk: int, count: int, folder: Path, side: int
+) -> None:
+    painter = make(seed, side)
     index = {w: n + 2 for n, w in enumerate(vocabulary())}
     images, scenes, tinted, said, false, ids, false_ids = [], [], [], [], [], [], []
     for number in range(chunk * CHUNK, chunk * CHUNK + count):
@@ -106,11 +108,21 @@ def claim(folder: Path, words: Sequence[str], **world: int | str) -> None:
     (folder / "world.json").write_text(told, "utf-8")
 
 
-def paint(seed: int, count: int, folder: Path, *, workers: int | None = None, side: int = SIDE) -> Iterator[int]:
+def paint(
+    seed: int,
+    count: int,
+    folder: Path,
+    *,
+    workers: int | None = None,
+    side: int = SIDE,
+    make: Callable[[int, int], Painter] = Painter,
+    **world: str,
+) -> Iterator[int]:
     """Paint `count` pictures of world `seed`, `side` pixels wide, into `folder`; yields how many stand there so far.
 
     What an earlier call finished is kept. The pictures do not depend on the number of workers (default: the
-    number of cores; 1 paints in this process).
+    number of cores; 1 paints in this process). `make` is what paints, by seed and side; one that needs more than
+    these has it said in `world`.
 
     Raises:
         ValueError: the font is missing, or the folder holds pictures of another world.
@@ -118,19 +130,19 @@ def paint(seed: int, count: int, folder: Path, *, workers: int | None = None, si
     from clipopt.embedded.painters import sprites
 
     sprites()
-    claim(folder, vocabulary(), seed=seed, side=side)
+    claim(folder, vocabulary(), seed=seed, side=side, **world)
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     missing = [n for n, size in enumerate(sizes) if not has(folder / f"{n:04d}-images.npy", size)]
     done = sum(size for n, size in enumerate(sizes) if n not in missing)
     yield done
     if workers == 1:
         for n in missing:
-            _paint_chunk(seed, n, sizes[n], folder, side)
+            _paint_chunk(make, seed, n, sizes[n], folder, side)
             done += sizes[n]
             yield done
         return
     with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(_paint_chunk, seed, n, sizes[n], folder, side): n for n in missing}
+        jobs = {pool.submit(_paint_chunk, make, seed, n, sizes[n], folder, side): n for n in missing}
         for job in as_completed(jobs):
             job.result()
             done += sizes[jobs[job]]
@@ -169,6 +181,11 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self._rest["ids"])
+
+    @property
+    def side(self) -> int:
+        """Height and width of a picture in pixels."""
+        return int(self._images[0].shape[1])
 
     def images(self, numbers: Int[Tensor, " b"]) -> UInt8[Tensor, "b 3 s s"]:
         """Pictures by number."""

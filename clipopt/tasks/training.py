@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from clipopt.tasks.progress import progress
 from clipopt.tasks.train import Train
 
 if TYPE_CHECKING:
+    from clipopt.embedded.painters import Painter
     from clipopt.embedded.training import Recipe, Trainer
     from clipopt.scorers.tower import Towers
 
@@ -20,34 +22,56 @@ MEASURED = 1000
 """Unseen pictures that a finished training is measured on; a quarter of them under attack."""
 
 
-def prepare(task: Train) -> Callable[[], None]:
-    """Check everything, write nothing, and return the training."""
+@dataclass(frozen=True)
+class World:
+    """What a training sees beside the recipe's own world.
+
+    Attributes:
+        make: What paints, by seed and side; None for the painter of the package.
+        told: What decides its pictures, for the file that keeps worlds apart.
+        side: Height and width of a picture in pixels, and of what the tower reads.
+    """
+
+    make: "Callable[[int, int], Painter] | None" = None
+    told: Mapping[str, str] = field(default_factory=dict)
+    side: int = 64
+
+
+def prepare(task: Train, *more: str, world: World | None = None) -> Callable[[], None]:
+    """Check everything, write nothing, and return the training; `more` names further options that it goes on with."""
     from clipopt.embedded import training
     from clipopt.embedded.captions import vocabulary
     from clipopt.embedded.painters import sprites
-    from clipopt.embedded.pictures import SIDE, require
+    from clipopt.embedded.pictures import require
 
     task = trainings.resumed(task)
     if task.workers is not None and not 1 <= task.workers <= trainings.MOST_WORKERS:
         raise ValueError(f"--workers must lie in 1 to {trainings.MOST_WORKERS}, got {task.workers}")
     resolve_device(task.device)
-    settings = trainings.settle(task, "begin", device=task.device)
-    begin = _begin(settings)
-    recipe = trainings.fit(training.recipe(task.which, further=begin is not None), settings)
+    settings = trainings.settle(task, "begin", *more, device=task.device)
+    world = world or World()
+    begin = _begin(settings, world.side)
+    recipe = training.recipe(task.which, further=begin is not None)
+    recipe = trainings.fit(replace(recipe, config=replace(recipe.config, image_size=world.side)), settings)
     if task.pictures is not None:
-        require(task.pictures, vocabulary(), seed=recipe.world, side=SIDE)
+        require(task.pictures, vocabulary(), seed=recipe.world, side=world.side, **world.told)
     sprites()
-    return lambda: _train(task, settings, recipe, begin)
+    return lambda: _train(task, settings, recipe, begin, world)
 
 
-def _train(task: Train, settings: dict[str, Any], recipe: "Recipe", begin: "Towers | None") -> None:
+def _train(task: Train, settings: dict[str, Any], recipe: "Recipe", begin: "Towers | None", world: World) -> None:
+    from clipopt.embedded.painters import Painter
     from clipopt.embedded.pictures import Pictures, paint
     from clipopt.embedded.training import Trainer
 
     out = trainings.folder(task, settings, "checkpoint.pt")
     pictures = task.pictures or out / "pictures"
     with progress(recipe.pictures, name="painting", unit="picture", quiet=task.json) as bar:
-        for done in paint(recipe.world, recipe.pictures, pictures, workers=task.workers):
+        make = world.make or Painter
+        painted = paint(
+            recipe.world, recipe.pictures, pictures, workers=task.workers, side=world.side, make=make, **world.told
+        )
+        for done in painted:
             bar.update(done - bar.n)
     amp = settings["precision"] == "bfloat16"
     trainer = Trainer(recipe, Pictures(pictures, recipe.pictures), begin=begin, device=task.device, amp=amp)
@@ -63,7 +87,7 @@ def _train(task: Train, settings: dict[str, Any], recipe: "Recipe", begin: "Towe
     )  # fmt: skip
 
 
-def _begin(settings: dict[str, Any]) -> "Towers | None":
+def _begin(settings: dict[str, Any], side: int) -> "Towers | None":
     """The towers that the training begins at; None begins at nothing."""
     from clipopt.embedded.training import recipe
     from clipopt.scorers.tower import Towers
@@ -72,7 +96,7 @@ def _begin(settings: dict[str, Any]) -> "Towers | None":
         return None
     begin = trainings.tower(settings["begin"]).towers
     try:
-        Towers(recipe(settings["which"]).config).adopt(begin)
+        Towers(replace(recipe(settings["which"]).config, image_size=side)).adopt(begin)
     except ValueError as error:
         raise ValueError(f"--begin {settings['begin']}: {error}") from error
     return begin

@@ -65,7 +65,7 @@ def test_they_name_shapes_that_they_never_saw(scorer, plain_world):
         shape, colour = rng.choice(SHAPES), rng.choice(COLOUR_NAMES)
         ground, _ = painter._ground(rng, torch.Generator().manual_seed(0), {colour})
         number = shape_number(shape)
-        what = painters._What(number, colour, painter._colour(colour, rng), painters.sprites()[number])
+        what = painters.What(number, colour, painters.shade(colour, rng), painters.sprites()[number])
         image = painter._put(ground, rng, what, rng.uniform(28, 50), 32.0, 32.0, 0.1)
         images.append(torch.from_numpy(image).clamp(0, 255).permute(2, 0, 1) / 255)
         right.append(captions.index(f"{'an' if colour == 'orange' else 'a'} {colour} {shape}"))
