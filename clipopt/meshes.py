@@ -207,6 +207,7 @@ def _glb(mesh: Mesh) -> bytes:
         shape.vertex_attributes["color"] = to_linear(mesh.colors.clamp(0, 1)).numpy()
 
     def finish(tree: dict[str, Any]) -> None:
+        tree["asset"]["generator"] = "clipopt"
         for part in (part for whole in tree["meshes"] for part in whole["primitives"]):
             for name in [name for name in part["attributes"] if name.upper() == "_COLOR"]:
                 part["attributes"]["COLOR_0"] = part["attributes"].pop(name)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clipopt.formats.gltf import Gltf, matrix, parents, refuse_compression
 from clipopt.formats.outside import MOST_FACES, Texture, Unreadable
-from clipopt.formats.parts import Part
+from clipopt.formats.parts import Part, to_linear
 
 _WRAPS = {10497: "repeat", 33648: "mirror", 33071: "clamp"}
 _KNOWN = (  # what may be required: read here, or of no matter for shape and colour
@@ -19,6 +19,7 @@ _KNOWN = (  # what may be required: read here, or of no matter for shape and col
     "KHR_lights_punctual", "KHR_materials_variants", "KHR_xmp_json_ld", "KHR_animation_pointer",
 )  # fmt: skip
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_BYTES = 5121
 
 
 class Scene:
@@ -104,11 +105,18 @@ class Scene:
 
     def _colors(self, number: Any, count: int) -> Float[Tensor, "v 3"]:
         values = self.gltf.accessor(number, 3, 4)
+        seen = self._seen and self.gltf.item("accessors", number)["componentType"] == _BYTES
         if values.dtype.kind in "ui":  # whole numbers are parts of 1 here, said or not
             values = values / np.iinfo(values.dtype).max
         if len(values) != count:
             raise Unreadable(f"expected a colour for each of {count} vertices, got {len(values)}; export it again")
-        return torch.from_numpy(values[:, :3].astype(np.float32))
+        colors = torch.from_numpy(values[:, :3].astype(np.float32))
+        return to_linear(colors) if seen else colors
+
+    @property
+    def _seen(self) -> bool:
+        """Whether colours in bytes are as they are seen: trimesh writes a user's sRGB bytes where glTF wants light."""
+        return "trimesh" in str(self.gltf.tree.get("asset", {}).get("generator", ""))
 
     def _posed(
         self, vertices: Tensor, attributes: Mapping[str, Any], skin: Mapping[str, Any], places: Mapping[int, Tensor]
@@ -147,6 +155,9 @@ class Scene:
             factor = (red, green, blue)
             if not all(map(math.isfinite, factor)):
                 raise Unreadable(f"expected a colour of finite numbers, got {factor}; export it again")
+            if self._seen and all(abs(255 * value - round(255 * value)) < 1e-3 for value in factor):
+                red, green, blue = to_linear(torch.tensor(factor)).tolist()
+                factor = (red, green, blue)
         if name not in base:
             return factor, None, None
         info = base[name]

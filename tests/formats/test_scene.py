@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import trimesh
 from glb import SQUARE, SQUARE_UV, TWO, Builder
 
 from clipopt.meshes import load_mesh, save_mesh, with_vertex_colors
@@ -27,6 +28,19 @@ def test_a_base_colour_is_light(tmp_path):
     mesh, _ = colours(made.write(tmp_path / "a.glb"))
     assert mesh.texture is None
     np.testing.assert_allclose(mesh.colors, np.tile(srgb([0.2158605, 0.5, 0]), (4, 1)), atol=1e-3)
+
+
+def test_bytes_that_trimesh_wrote_are_as_they_are_seen(tmp_path):
+    box = trimesh.creation.box()
+    material = trimesh.visual.material.PBRMaterial(baseColorFactor=[200, 30, 30, 255])
+    box.visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)), material=material)
+    box.export(tmp_path / "a.glb")
+    mesh, _ = load_mesh(tmp_path / "a.glb")
+    np.testing.assert_allclose(mesh.colors, np.tile(np.float32([200, 30, 30]) / 255, (8, 1)), atol=1e-3)
+    box.visual = trimesh.visual.ColorVisuals(box, vertex_colors=np.tile(np.uint8([10, 120, 240, 255]), (8, 1)))
+    box.export(tmp_path / "b.glb")
+    mesh, _ = load_mesh(tmp_path / "b.glb")
+    np.testing.assert_allclose(mesh.colors[0], np.float32([10, 120, 240]) / 255, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
