@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from clipopt.meshes import load_mesh, save_mesh
     from clipopt.objective import Matching
     from clipopt.optimize import Step, optimize
-    from clipopt.scorers import Scorer, Target, load_scorer, target, text_off
+    from clipopt.scorers import Scorer, load_scorer
+    from clipopt.scorers.target import Target, target, text_off
     from clipopt.types import generator
 
 __all__ = [

@@ -36,7 +36,7 @@ PUBLIC = {
         sigmoid softmax spherical symmetry total_variation
     """,
     "clipopt.params": """
-        DeepPrior Fourier GivenLook Jacobians LargeSteps NormalField Palette Pixels Pyramid Siren Strokes Surface
+        DeepPrior Fourier GivenLook Jacobians LargeSteps NormalField Palette Phases Pixels Pyramid Siren Strokes Surface
         Texture VertexColors Vertices
     """,
     "clipopt.scorers": """

@@ -1,6 +1,6 @@
 """What is optimised: modules whose `forward()` takes nothing and returns a scene."""
 
-from clipopt.params.image import Fourier, Pixels, Pyramid
+from clipopt.params.image import Fourier, Phases, Pixels, Pyramid
 from clipopt.params.mesh import GivenLook, Jacobians, LargeSteps, NormalField, Surface, Texture, VertexColors, Vertices
 from clipopt.params.palette import Palette
 from clipopt.params.prior import DeepPrior
@@ -15,6 +15,7 @@ __all__ = [
     "LargeSteps",
     "NormalField",
     "Palette",
+    "Phases",
     "Pixels",
     "Pyramid",
     "Siren",

@@ -144,6 +144,12 @@ class Pyramid(nn.Module):
         return image
 
 
+_CONTRAST = 0.16
+"""Standard deviation of a start of full contrast, in units of the image."""
+_TURN = 8
+"""Radians of a unit of the phases, with which learning rates that suit the other params suit these."""
+
+
 class Fourier(nn.Module):
     """An image as its spectrum, with amplitudes that fall as 1 / frequency^decay like those of photographs.
 
@@ -221,10 +227,81 @@ class Fourier(nn.Module):
         return torch.sigmoid(_resample(_resample(self._decode(), height, -2), width, -1))
 
     def _decode(self) -> Tensor:
-        spectrum = torch.view_as_complex(self.spectrum * self.scale[..., None])
-        opponent = torch.fft.irfft2(spectrum, s=(self.height, self.width), norm="ortho")
+        opponent = torch.fft.irfft2(self._spectrum() * self.scale, s=(self.height, self.width), norm="ortho")
         logits: Tensor = self.axes.T @ opponent.flatten(2)
         return logits.view_as(opponent)
+
+    def _spectrum(self) -> Tensor:
+        return torch.view_as_complex(self.spectrum)
+
+
+class Phases(Fourier):
+    """An image as the phases of its spectrum, whose amplitudes stay near those of photographs.
+
+    Where things are and what they look like lies in the phases; the amplitudes are what texture and glare change most.
+    So pictures have the contrast and the detail of photographs from the first step on, and a scorer spends its gradient
+    on form. One item per generator. Without `init` every item starts as clouds of full contrast.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+        rng: One generator per item, or a single one for a single item.
+        init: Start image, shape (1 or items, 3, any, any), values in [0, 1]; its amplitudes stay near its own.
+        std: Contrast without `init`: the standard deviation of the start. None: 0.16 without `init`. With it, the
+            standard deviation of the noise that is added, by default 0.
+        decay: Exponent of the amplitudes' fall, see `Fourier`.
+        chroma: Weight of the two colour axes, see `Fourier`.
+        colours: The axes of colour, see `Fourier`.
+        freedom: How fast the logarithm of an amplitude is learned, in parts of the speed of its phase; 0 holds it.
+
+    Raises:
+        ValueError: As `Fourier` does, or if `freedom` is negative.
+
+    Reference:
+        Fel et al., "Unlocking Feature Visualization for Deeper Networks with MAgnitude Constrained Optimization"
+        (2023), arXiv:2306.06805.
+    """
+
+    amplitudes: Tensor
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        *,
+        rng: Generator | Sequence[Generator],
+        init: Images | None = None,
+        std: float | None = None,
+        decay: float = 1.3,
+        chroma: float | None = None,
+        colours: Literal["opponent", "natural"] = "natural",
+        freedom: float | int = 0.05,
+    ) -> None:
+        if freedom < 0:
+            raise ValueError(f"freedom must be 0 or more, got {freedom}; 0 holds the amplitudes")
+        if std is None and init is None:
+            std = _CONTRAST
+        super().__init__(height, width, rng=rng, init=init, std=std, decay=decay, chroma=chroma, colours=colours)
+        spectrum = torch.view_as_complex(self.spectrum.detach())
+        del self.spectrum
+        amplitudes = spectrum.abs()
+        if init is None:
+            amplitudes = amplitudes.square().mean((1, 2, 3), keepdim=True).sqrt().expand_as(amplitudes)
+        self.freedom = freedom
+        self.register_buffer("amplitudes", amplitudes.contiguous())
+        self.phases = nn.Parameter(spectrum.angle() / _TURN)
+        self.gains = nn.Parameter(torch.zeros_like(amplitudes)) if freedom else None
+        if init is None and std:  # equal amplitudes give other contrast than noise does
+            spread = self._decode().detach().flatten(1).std(dim=1, correction=0).clamp_min(1e-12)
+            self.amplitudes *= (4 * std / spread).view(-1, 1, 1, 1)
+
+    def _spectrum(self) -> Tensor:
+        if not hasattr(self, "phases"):  # the start is being made
+            return super()._spectrum()
+        amplitudes = self.amplitudes
+        if self.gains is not None:
+            amplitudes = amplitudes * (_TURN * self.freedom * self.gains).exp()
+        return torch.polar(amplitudes, _TURN * self.phases)
 
 
 def _amplitudes(height: int, width: int, decay: float) -> Tensor:

@@ -117,7 +117,9 @@ class Drawing:
         ]
         self.stage = stage
         colours = parse_palette(plan.palette)
-        self.image: nn.Module = make(plan.param, canvas, rng=rng, init=init, colours=colours, natural=self._natural).to(
+        # Amplitudes near those of what is given would keep detail out of it.
+        param = "fourier" if plan.param == "phases" and init is not None else plan.param
+        self.image: nn.Module = make(param, canvas, rng=rng, init=init, colours=colours, natural=self._natural).to(
             self.device
         )
         self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr, fused=True)

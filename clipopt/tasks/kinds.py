@@ -3,20 +3,20 @@
 from importlib.util import find_spec
 from typing import Literal
 
-Param = Literal["pyramid", "pixels", "fourier", "palette", "siren", "prior", "strokes", "shapes"]
+Param = Literal["pyramid", "pixels", "fourier", "phases", "palette", "siren", "prior", "strokes", "shapes"]
 Cutouts = Literal["crops", "overview"]
 Begin = Literal["noise", "samples", "sketch"]
 
 SUITS: dict[Param, tuple[int, float]] = {
-    "pyramid": (120, 0.1), "pixels": (120, 0.1), "fourier": (120, 0.1), "palette": (120, 0.5),
-    "siren": (150, 0.1), "prior": (150, 0.1), "strokes": (200, 0.1), "shapes": (200, 0.1),
+    "pyramid": (120, 0.1), "pixels": (120, 0.1), "fourier": (120, 0.1), "phases": (100, 0.08),
+    "palette": (120, 0.5), "siren": (150, 0.1), "prior": (150, 0.1), "strokes": (200, 0.1), "shapes": (200, 0.1),
 }  # fmt: skip
 """Steps and learning rate that suit each."""
-GRIDS = ("pyramid", "pixels", "fourier")
+GRIDS = ("pyramid", "pixels", "fourier", "phases")
 """Those that hold values in places, so that a larger one can go on from a smaller one, and borders can be blended."""
 VECTORS = ("strokes", "shapes")
 """Those that are files of curves."""
-ANY_SIZE = ("fourier", "palette", "siren", *VECTORS)
+ANY_SIZE = ("fourier", "phases", "palette", "siren", *VECTORS)
 """Those that can be drawn at another size than they were made at."""
 
 

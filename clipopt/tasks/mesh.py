@@ -48,8 +48,8 @@ class Solid:
     """What to make; each prompt makes its own mesh. Plain text to the letter, unless it starts with a brace: then it
     is a JSON object of text to weight."""
     mesh: str = "auto"
-    """What to start from: sphere, cube, cylinder, cone, capsule, torus, or a file (GLB, glTF, OBJ, PLY, STL, OFF). By default
-    that of fifteen such forms whose bare shape the scorer likes best."""
+    """What to start from: sphere, cube, cylinder, cone, capsule, torus, or a file (GLB, glTF, OBJ, PLY, STL, OFF). By
+    default that of fifteen such forms whose bare shape the scorer likes best."""
     mode: Mode | None = None
     """What is learned: generate a shape and its colours; deform a mesh, which keeps its details and its colours; or
     style it, with colours and a low relief. By default generate, or deform where --mesh is a file."""
@@ -204,7 +204,9 @@ class Solid:
             return None, []
         if not Path(self.mesh).exists():
             known = ", ".join(("auto", *meshes.PRIMITIVES))
-            raise ValueError(f"--mesh must be {known}, or a file (GLB, glTF, OBJ, PLY, STL, OFF); there is no file {self.mesh}")
+            raise ValueError(
+                f"--mesh must be {known}, or a file (GLB, glTF, OBJ, PLY, STL, OFF); there is no file {self.mesh}"
+            )
         start, changes = meshes.load_mesh(self.mesh)
         look = self.look or MODES[self.mode or "deform"]().look
         if start.texture is not None and (look == "vertex" or self.remesh or self.faces):

@@ -38,6 +38,8 @@ def make(
             # Steep, in the colours of photographs: what keeps a plain scorer from glaring texture.
             decay, chroma = (1.3, 2.0) if natural else (1.5, 1.0)
             return params.Fourier(*size, rng=rng, init=init, decay=decay, chroma=chroma, colours="natural")
+        case "phases":
+            return params.Phases(*size, rng=rng, init=init, chroma=1.6)
         case "palette":
             return params.Palette(*size, rng=rng, init=init, colours=colours)
         case "siren":

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from clipopt.params import DeepPrior, Fourier, Palette, Pixels, Pyramid, Siren, Strokes
+from clipopt.params import DeepPrior, Fourier, Palette, Phases, Pixels, Pyramid, Siren, Strokes
 from clipopt.types import generator
 
 LINEAR = {
@@ -18,6 +18,7 @@ LINEAR = {
     "fourier, white": partial(Fourier, decay=0.0, chroma=1.0),
     "fourier, colours of photographs": partial(Fourier, colours="natural"),
 }
+EXACT = LINEAR | {"phases": Phases, "phases, amplitudes held": partial(Phases, freedom=0)}
 SMOOTH = LINEAR | {
     "siren": partial(Siren, hidden=32, depth=3),
     "deep prior": partial(DeepPrior, channels=8),
@@ -25,12 +26,14 @@ SMOOTH = LINEAR | {
     "shapes": partial(Strokes, count=12, kind="shapes"),
 }
 PARAMS = SMOOTH | {
+    "phases": Phases,
     "palette": Palette,
     "palette, given": partial(Palette, colours="cga"),
     "shapes on paper": partial(Strokes, count=6, kind="shapes", segments=2, background=(1.0, 0.9, 0.5)),
 }
 every = pytest.mark.parametrize("make", PARAMS.values(), ids=PARAMS)
 every_smooth = pytest.mark.parametrize("make", SMOOTH.values(), ids=SMOOTH)
+every_exact = pytest.mark.parametrize("make", EXACT.values(), ids=EXACT)
 every_linear = pytest.mark.parametrize("make", LINEAR.values(), ids=LINEAR)
 SIZES = [(32, 32), (33, 47), (48, 17), (3, 5), (1, 1)]
 
@@ -53,7 +56,7 @@ def test_images_in_range_at_any_size(make, size):
     assert 0 <= image.min().item() <= image.max().item() <= 1
 
 
-@every_smooth
+@pytest.mark.parametrize("make", (SMOOTH | EXACT).values(), ids=SMOOTH | EXACT)
 def test_starts_near_grey_with_the_noise_asked_for(make):
     for std in (0.02, 0.05):
         image = make(32, 40, rng=[generator(0), generator(1)], std=std)()
@@ -80,7 +83,7 @@ def test_an_item_does_not_know_its_neighbours(make):
     assert not torch.allclose(beside[0], beside[1])
 
 
-@every_linear
+@every_exact
 @pytest.mark.parametrize("size", [(20, 26), (21, 33), (3, 5)])
 def test_reproduces_an_init_image(make, size):
     image = photo(*size, count=2).clone()
@@ -106,7 +109,7 @@ def test_resembles_an_init_image(make, bound):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@every_linear
+@every_exact
 def test_init_is_resized_and_takes_noise(make):
     small = make(10, 13, rng=generator(0), init=photo(20, 26))()
     assert (small - photo(20, 26)[:, :, ::2, ::2]).abs().mean() < 0.15
@@ -213,3 +216,23 @@ def test_fourier_chroma_weighs_colour():
 def test_bad_shape_of_the_prior_is_named(make):
     with pytest.raises(ValueError, match="got"):
         make(8, 8, rng=generator(0))
+
+
+def test_phases_keep_the_amplitudes_of_photographs():
+    def spectrum(image):
+        return torch.fft.rfft2(torch.logit(image).mean(1)).abs()
+
+    held = Phases(64, 64, rng=generator(0), freedom=0)
+    free = Phases(64, 64, rng=generator(0))
+    start = spectrum(held())
+    for param in (held, free):
+        optimizer = torch.optim.Adam(param.parameters(), lr=0.08)
+        for _ in range(20):
+            optimizer.zero_grad()
+            (param() - photo(64, 64)).square().mean().backward()
+            optimizer.step()
+    torch.testing.assert_close(spectrum(held()).square().sum(), start.square().sum(), rtol=0.1, atol=0)
+    assert start[0, 1, 1] > 5 * start[0, 10:20, 10:20].mean() > 5 * start[0, 30:33, 25:].mean()
+    assert (free() - photo(64, 64)).square().mean() < (held() - photo(64, 64)).square().mean()
+    with pytest.raises(ValueError, match="freedom must be 0 or more"):
+        Phases(8, 8, rng=generator(0), freedom=-0.1)
