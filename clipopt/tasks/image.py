@@ -66,12 +66,12 @@ class Image:
     """Settings that suit the kind of the first scorer, each of which its own option overrides. "robust", for scorers
     hardened against perturbed pictures: small ones --param pyramid --crops 6, real ones --param pixels --crops 32.
     "plain": small ones --param fourier --crops 8, real ones --param fourier --crops 32 --cutouts overview --text-off
-    0.1. "natural", for networks of photographs: --param fourier --crops 6 --statistics 0.8 --centre 0.7. By its name:
+    0.1. "natural", for networks of photographs: --param phases --crops 6 --statistics 0.8 --centre 0.7. By its name:
     "embedded", FARE, TeCoA, CLIPAG are robust; --dry-run says what was taken."""
     param: Param | None = None
-    """What is learned: a pyramid of resolutions (calm shapes), raw pixels, a Fourier spectrum (for plain scorers),
-    pixel art of a palette, a network of sines or of convolutions, Bezier strokes or filled Bezier shapes (also as SVG).
-    By default as --preset says."""
+    """What is learned: a pyramid of resolutions (calm shapes), raw pixels, a Fourier spectrum (for plain scorers), its
+    phases alone (for natural ones, from noise), pixel art of a palette, a network of sines or of convolutions, Bezier
+    strokes or filled Bezier shapes (also as SVG). By default as --preset says."""
     size: str | None = None
     """Pixels of the picture: N for a square, or WxH. By default that of --init, else 256."""
     steps: int | None = None
@@ -123,7 +123,7 @@ class Image:
     (with --param palette); or the colours, such as 000000,ff8800,ffffff."""
     render_size: str | None = None
     """Draw the result at this size in the end, N or WxH: sharp at every one with --param siren, strokes and shapes,
-    and possible with fourier and palette."""
+    and possible with fourier, phases and palette."""
     transparent: bool = False
     """Strokes or shapes without a ground: cutout.png has an alpha channel, the SVG no ground. Each step lays them on
     another random ground, so that they must stand out."""
