@@ -75,14 +75,11 @@ def library(folder: Path) -> Iterator[tuple[Clip, Path]]:
         raise ValueError(f"expected the drawings of Debian's openclipart-svg in {folder}, found none")
     for path in paths:
         below = path.relative_to(folder).as_posix()
-        if (
-            "tux" not in below
-            and not below.startswith(tuple(f"{unused}/" for unused in _UNUSED))
-            and path.stat().st_size < 400_000
-        ):
-            clip = read(folder, path)
-            if clip is not None:
-                yield clip, path
+        if below.startswith(_UNUSED) or "tux" in below or path.stat().st_size > _LARGE:
+            continue
+        clip = read(folder, path)
+        if clip is not None:
+            yield clip, path
 
 
 def head(title: str) -> str:

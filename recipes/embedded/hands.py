@@ -90,7 +90,6 @@ def _save(path: Path, hand: Hand, made: Sequence[tuple[str, Image.Image]], **mor
     """Write drawings with their keys, and more facts."""
     digest = sha256()
     blobs, colours, lumas = [], [], []
-    made = [(key, image) for key, image in made if _solid(image)]
     for key, image in made:
         digest.update(key.encode() + image.tobytes())
         packed = BytesIO()
@@ -122,13 +121,13 @@ def build(hand: Hand, roots: Roots, folder: Path, side: int = SIDE) -> list[Path
         raise ValueError(f"{hand.name}: expected {roots.place(hand)} of the package {hand.package}, which is not there")
     folder.mkdir(parents=True, exist_ok=True)
     if hand.name != CLIPS:
-        _save(path_of(folder, hand.name), hand, list(drawings(hand, roots, side)))
+        _save(path_of(folder, hand.name), hand, [d for d in drawings(hand, roots, side) if _solid(d[1])])
         return [path_of(folder, hand.name)]
     found = list(clipart.library(roots.place(hand)))
     kept_apart = clipart.held_out([clip for clip, _ in found])
     clips = {clip.name: clip for clip, _ in found}
     made = ((clip.name, rendered(path, side)) for clip, path in found)
-    shown = list(_different((name, image) for name, image in made if image is not None))
+    shown = list(_different((name, image) for name, image in made if image is not None and _solid(image)))
     for file, apart in ((CLIPS, False), (CLIPS_HELD_OUT, True)):
         some = [(n, image) for n, image in shown if (n in kept_apart) == apart and (apart or _cut_out(image))]
         titles, keywords = [clips[n].title for n, _ in some], [clips[n].keywords for n, _ in some]
