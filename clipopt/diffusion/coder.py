@@ -1,5 +1,6 @@
 """Latents to pictures and back, for every coder of diffusers that has `encode` and `decode`."""
 
+import math
 from typing import Any
 
 import torch
@@ -27,14 +28,12 @@ class Coder:
         config = coder.config
         self.channels: int = config.get("latent_channels") or config.get("z_channels") or config["in_channels"]
         self.factor: int = getattr(coder, "spatial_compression_ratio", None) or _factor(config)
-        scaling = config.get("scaling_factor")
+        scaling = _number(config, "scaling_factor")
         # A VQModel has a scaling factor among its settings, of which no pipeline makes use.
         self.quantized = hasattr(coder, "quantize")
-        self._scale = float(scaling) if scaling and not self.quantized else 1.0
-        self._shift = float(config.get("shift_factor") or 0.0)
-        mean, std = config.get("latents_mean"), config.get("latents_std")
-        self._mean = None if mean is None else torch.tensor(mean).view(1, -1, 1, 1)
-        self._std = None if std is None else torch.tensor(std).view(1, -1, 1, 1)
+        self._scale = scaling if scaling and not self.quantized else 1.0
+        self._shift = _number(config, "shift_factor") or 0.0
+        self._mean, self._std = (_row(config, name, self.channels) for name in ("latents_mean", "latents_std"))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -69,6 +68,26 @@ class Coder:
             return None
         codes: Tensor = self.model.quantize.embedding.weight.detach().float()
         return codes.amin(0).view(1, -1, 1, 1), codes.amax(0).view(1, -1, 1, 1)
+
+
+def _number(config: Any, name: str) -> float | None:
+    """A number among the settings of a coder."""
+    value = config.get(name)
+    if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+        raise ValueError(f"expected a number as {name} of the coder, got {value!r}")
+    return None if value is None else float(value)
+
+
+def _row(config: Any, name: str, channels: int) -> Float[Tensor, "1 c 1 1"] | None:
+    """A number for each channel among the settings of a coder."""
+    values = config.get(name)
+    if values is None:
+        return None
+    try:
+        row = torch.tensor(values, dtype=torch.float32).view(1, channels, 1, 1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"expected {channels} numbers as {name} of the coder, got {str(values)[:80]}") from error
+    return row
 
 
 def _factor(config: Any) -> int:

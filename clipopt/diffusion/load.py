@@ -1,6 +1,7 @@
 """One name, one generator: diffusers pipelines and coders from the package, a folder or the Hugging Face hub."""
 
 import hashlib
+import logging
 import re
 import warnings
 from importlib.resources import as_file, files
@@ -88,6 +89,15 @@ def load_coder(spec: str, *, device: str = "cpu", dtype: str = "auto") -> Any:
         except Exception as error:
             raise ValueError(f"cannot load the coder {spec}: {_line(error)}") from error
     return coder.requires_grad_(False).eval().to(device)
+
+
+def holds_pipeline(spec: str) -> bool:
+    """Whether `spec` names a whole pipeline, not a coder alone.
+
+    Raises:
+        ValueError: If it names neither.
+    """
+    return (_folder(spec) / "model_index.json").is_file()
 
 
 def facts_of(spec: str) -> dict[str, Any]:
@@ -186,7 +196,7 @@ class _silent:
         self.before = [(each, each.get_verbosity()) for each in (ours, theirs)]
         self.bars = theirs.is_progress_bar_enabled()
         for each, _ in self.before:
-            each.set_verbosity_error()
+            each.set_verbosity(logging.CRITICAL)  # an error is raised as well
         ours.disable_progress_bar()
         theirs.disable_progress_bar()
 

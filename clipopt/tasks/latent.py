@@ -220,15 +220,11 @@ class Latent:
         return making, fingerprints | editing.fingerprints()
 
     def _generator(self, method: Method, device: str) -> Any:
-        """The pipeline, or the coder alone where that is all there is, or all that is needed."""
-        from clipopt.diffusion.load import load_coder, load_pipeline
+        """The pipeline, or the coder alone where that is all there is."""
+        from clipopt.diffusion.load import holds_pipeline, load_coder, load_pipeline
 
-        if method == "latent":
-            try:
-                return load_pipeline(self.generator, device=device, dtype=self.dtype)
-            except ValueError:
-                return load_coder(self.generator, device=device, dtype=self.dtype)
-        return load_pipeline(self.generator, device=device, dtype=self.dtype)
+        load = load_pipeline if method != "latent" or holds_pipeline(self.generator) else load_coder
+        return load(self.generator, device=device, dtype=self.dtype)
 
     def _make(self, making: "Generating", run: "Run") -> None:
         try:

@@ -180,3 +180,22 @@ def test_the_variant_is_what_a_part_has_nothing_beside():
     assert variant_of(["a/model-00001-of-00002.bf16.safetensors", "b/model.safetensors"]) == "bf16"
     assert variant_of(["a/model.ema.safetensors", "a/model.fp16.safetensors"]) == "fp16"
     assert variant_of(["a/config.json", "a/LICENSE", "scheduler/scheduler_config.json"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("latents_mean", "../x"), ("latents_std", [1, 2]), ("scaling_factor", "a")]
+)
+def test_settings_of_a_coder_that_are_no_numbers_are_refused_by_name(name: str, value: object):
+    coder = tiny.kl_coder()
+    coder.register_to_config(**{name: value})
+    with pytest.raises(ValueError, match=name):
+        diffusion.Coder(coder)
+
+
+def test_a_pipeline_without_its_weights_is_refused_without_a_word(folder: Path, capsys: pytest.CaptureFixture):
+    weights = next((folder / "vae").glob("*.safetensors"))
+    weights.with_suffix(".bin").write_bytes(b"no weights")
+    weights.unlink()
+    with pytest.raises(ValueError, match="cannot load the pipeline"):
+        diffusion.load_pipeline(str(folder))
+    assert capsys.readouterr().err == ""

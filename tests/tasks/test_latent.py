@@ -1,6 +1,7 @@
 """`clipopt latent` as a user runs it, on tiny pipelines and coders of the real classes; its files opened."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,7 @@ def test_weights_and_negatives_reach_scorer_and_generator(pipeline: str, towers:
         (["a", "--steps", "0"], "--steps must be above 0"),
         (["a", "--norm", "-1"], "--norm must be 0 or more"),
         (["a", "--strength", "0.5"], "--init FILE"),
-        (["a", "--mask", "missing.png"], "missing.png"),
+        (["a", "--mask", "missing.png"], "--init FILE"),
         (["a", "--method", "magic"], "magic"),
         (["a", "--generator", "no such folder"], "unknown generator"),
         (["a", "--scorer-weight", "1", "--scorer-weight", "1"], "once for each"),
@@ -216,3 +217,17 @@ def test_settings_suit_the_generator():
     assert settle("chain", "x", {}, {"sample_steps": 7}).sample_steps == 7
     assert set(PUBLISHED) == set(EMBEDDED) == set(METHODS)
     assert recorded.FRAMES
+
+
+@pytest.mark.parametrize("method", ["latent", "noise"])
+def test_a_pipeline_of_its_own_code_is_refused_by_every_method(method: str, pipeline: str, here: Path, capsys: Any):
+    folder = Path(shutil.copytree(pipeline, here / "foreign"))
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"unet": ["evil", "Evil"]}))
+    (folder / "unet" / "evil.py").write_text(f"open({str(here / 'ran')!r}, 'w')")
+    assert main(["latent", "a cat", "--generator", "foreign", "--method", method]) == 2
+    error = capsys.readouterr().err
+    assert "never runs code that comes with a model" in error
+    assert error.count("\n") == 1
+    assert not (here / "ran").exists()
+    assert not (here / "outputs").exists()
