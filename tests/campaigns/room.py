@@ -45,7 +45,6 @@ class Room:
         self.case.rename(self._kit)
         shutil.copytree(self._kit, self.outside)
         (self.outside / "secret.txt").write_text("a red apple\n")
-        self._whole = snapshot(self.outside)
 
     def clean(self) -> Path:
         """The case's folder as if nothing had happened."""
@@ -57,7 +56,7 @@ class Room:
         self, arguments: Sequence[str], *, limit: float = 10, statuses: Sequence[int] = (0, 1, 2, 130), **how: object
     ) -> Ended:
         """Run a command in the case's folder, and fail unless it behaved."""
-        before = snapshot(self.case)
+        before, self._whole = snapshot(self.case), snapshot(self.outside)
         ended = self.warm.run(arguments, self.case, limit=limit, memory=2 * MEMORY, **how)  # type: ignore[arg-type]
         faults = list(self._faults(ended, statuses, before))
         command = f"clipopt {shlex.join(arguments)}"
@@ -86,7 +85,6 @@ class Room:
             yield f"bad input, yet it wrote {', '.join(changed[:3])}"
         if changed := _changed(self._whole, snapshot(self.outside)):
             yield f"outside it changed {', '.join(changed[:3])}"
-            self._whole = snapshot(self.outside)
         yield from ended.noted
 
 

@@ -80,7 +80,12 @@ def _target(rng: random.Random) -> tuple[str, list[list[str]]]:
 def _files(folder: Path, *suffixes: str) -> list[Path]:
     """Those of the folder's own: what is tampered with is not what a link leads to."""
     every = (path for path in folder.rglob("*") if path.is_file() and (not suffixes or path.suffix in suffixes))
-    return sorted(path for path in every if path.resolve() == folder.parent.resolve() / path.relative_to(folder.parent))
+    return sorted(path for path in every if _own(path, folder))
+
+
+def _own(path: Path, folder: Path) -> bool:
+    """Whether it is there, and no link leads to it."""
+    return path.exists() and path.resolve() == folder.parent.resolve() / path.relative_to(folder.parent)
 
 
 def _lead_out(rng: random.Random, folder: Path, outside: Path) -> None:
@@ -127,9 +132,9 @@ def _exchange(rng: random.Random, folder: Path, outside: Path) -> None:
 
 def _link(rng: random.Random, folder: Path, outside: Path) -> None:
     """Files and folders become links to those of somebody else."""
-    inside = sorted(path for path in folder.rglob("*") if not path.is_symlink())
+    inside = sorted(folder.rglob("*"))
     for path in rng.sample(inside, min(len(inside), rng.choice((1, 2, 5)))):
-        if not path.exists() or path.is_symlink():
+        if not _own(path, folder):
             continue
         there = outside / path.relative_to(folder.parent)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
