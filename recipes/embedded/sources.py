@@ -191,15 +191,16 @@ def rendered(svg: str | Path, side: int) -> Image.Image | None:
     import resvg_py
 
     asked: dict[str, Any] = {"svg_path": str(svg)} if isinstance(svg, Path) else {"svg_string": svg}
+    asked |= {"skip_system_fonts": True, "dpi": 96}  # without dpi, what is measured in millimetres has no size
     try:
-        small = Image.open(BytesIO(resvg_py.svg_to_bytes(**asked, width=_LOOK, skip_system_fonts=True)))
+        small = Image.open(BytesIO(resvg_py.svg_to_bytes(**asked, width=_LOOK)))
         box = small.getbbox()
         if box is None:
             return None
         # Again, so that what is drawn and not its page is as large as asked for.
         wide = min(8 * side, round(side * _LOOK / max(box[2] - box[0], box[3] - box[1])))
         wide = min(wide, round(8 * side * small.width / small.height))
-        image = Image.open(BytesIO(resvg_py.svg_to_bytes(**asked, width=wide, skip_system_fonts=True)))
+        image = Image.open(BytesIO(resvg_py.svg_to_bytes(**asked, width=wide)))
     except ValueError:
         return None
     return squared(image.convert("RGBA"), side)

@@ -30,7 +30,7 @@ BODY = {
     "direct-hit": '<circle cx="16" cy="16" r="14" fill="currentColor"/>',
 }
 CLIP = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="http://purl.org/dc/elements/1.1/"
-xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" width="40" height="20"><metadata>
+xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" width="40mm" height="20mm" viewBox="0 0 40 20"><metadata>
 <License xmlns="http://web.resource.org/cc/" rdf:about="{licence}"/><dc:title>{title}</dc:title>
 <rdf:li>{keyword}</rdf:li></metadata>{body}</svg>"""
 FREE = "http://web.resource.org/cc/PublicDomain"
