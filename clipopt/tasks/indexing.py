@@ -32,7 +32,6 @@ def prepare(task: Index) -> Callable[[], None]:
     Raises:
         ValueError: a setting is wrong, or the index belongs to another scorer or source.
     """
-    out = task.out or task.source.with_name(f"{task.source.resolve().name}.index")
     device = resolve_device(task.device)
     hears = is_clap(task.scorer)
     kind: Literal["pictures", "sounds", "texts", "embeddings"] = "sounds" if hears else "pictures"
@@ -51,6 +50,7 @@ def prepare(task: Index) -> Callable[[], None]:
 
         require_library(task.backend)
     scorer = (load_clap if hears else load_scorer)(task.scorer, device=str(device))
+    out = task.out or task.source.with_name(f"{task.source.resolve().name}.index")
     folders.check_idle(out)
     check_writable(next(path for path in (out, *out.absolute().parents) if path.is_dir()))
     store = _open(task, out, scorer, kind)

@@ -88,7 +88,7 @@ def settle(task: Task, *more: str, device: str = "cpu") -> dict[str, Any]:
         return _settings(task.resume, task.which, {*names, "precision"})
     check_out(task.out, overwrite=task.overwrite, kind="training")
     fast = resolve_dtype(task.precision, device) == torch.bfloat16
-    pictures = None if task.pictures is None else str(task.pictures.resolve())
+    pictures = None if task.pictures is None else str(task.pictures.absolute())
     used = {"precision": "bfloat16" if fast else "float32", "pictures": pictures}
     return {name: getattr(task, name) for name in names} | used
 

@@ -311,20 +311,21 @@ def test_bad_embeddings_leave_the_index_as_it_was(here, towers, capsys, bad, rea
     np.save(here / "made" / "img_emb" / "img_emb_0.npy", np.eye(4, 16))
     second = here / "made" / "img_emb" / "img_emb_1.npy"
     second.touch() if bad is None else np.save(second, bad)
-    before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+    before = {path: path.lstat().st_mtime_ns for path in here.rglob("*")}
     capsys.readouterr()
     for options in ([], ["--out", "new.index"]):
         assert index("made", "--clip-retrieval", *towers[:2], *options) == 2
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
         assert reason in err
-    assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
+    assert {path: path.lstat().st_mtime_ns for path in here.rglob("*")} == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["index", "nowhere"], "no such file"),
+        (["index", "loop"], "no such file"),
         (["index", "photos", "--out", "photos"], "is there already and is no index"),
         (["index", "photos", "--clip-retrieval"], "holds no img_emb"),
         (["index", "photos", "--out", "photos.index", "--scorer", "embedded"], "their rows cannot be compared"),
@@ -346,18 +347,19 @@ def test_bad_embeddings_leave_the_index_as_it_was(here, towers, capsys, bad, rea
 )
 def test_bad_input_is_one_line_and_writes_nothing(made, capsys, arguments, reason):
     here, options = made
-    before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+    before = {path: path.lstat().st_mtime_ns for path in here.rglob("*")}
     assert main([*arguments, *(options if arguments[0] == "index" and "--scorer" not in arguments else [])]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert reason in err
     assert err.count("\n") == 1
-    assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
+    assert {path: path.lstat().st_mtime_ns for path in here.rglob("*")} == before
 
 
 @pytest.fixture
 def made(photos, here, towers, capsys):
     assert index("photos", *towers[:2]) == 0
     (here / "there.png").write_bytes(b"mine")
+    (here / "loop").symlink_to("loop")
     capsys.readouterr()
     return here, towers[:2]
