@@ -202,6 +202,8 @@ def _child(job: dict[str, Any], said: Path) -> None:
         sys.stdout = os.fdopen(1, "w", encoding=job.get("encoding", "utf-8"), closefd=False)
         sys.stderr = os.fdopen(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # as a terminal starts it, even below nohup
+            signal.signal(number, signal.SIG_DFL)
         status = _call(job) if "call" in job else _main(job, noted)
         sys.stdout.flush()
     except SystemExit as stop:
