@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
 
 from clipopt.tasks import train, training, trainings
 from recipes.embedded.manners import MANNERS
@@ -22,6 +25,8 @@ class Train(train.Train):
     checkpoints, and --resume goes on where it was left.
     """
 
+    which: Annotated[Literal["scorer", "judge", "plain"], tyro.conf.Positional]
+    """What to train."""
     hands: str = "hands"
     """Folder of `python -m recipes.embedded hands`."""
     weights: str = ""
