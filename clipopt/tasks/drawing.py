@@ -22,7 +22,7 @@ from clipopt.tasks.best import Best
 from clipopt.tasks.edits import Edit, enlarge, extend, fit, meet, soften
 from clipopt.tasks.hearing import Asked, asks, hearing, reworded
 from clipopt.tasks.kinds import VECTORS, Cutouts
-from clipopt.tasks.parameters import cover, make, over_ground, parse_palette
+from clipopt.tasks.parameters import Several, cover, make, over_ground, parse_palette
 from clipopt.tasks.penalties import Penalties
 from clipopt.tasks.planner import Plan, halving
 from clipopt.tasks.recorded import carry_out, reason, status_of
@@ -98,6 +98,7 @@ class Drawing:
         self._starts = [0] * len(items)
         self._started: dict[str, PerItem] = {}
         self._rough: Images | None = None
+        self._drawn: Tensor | None = None
         self.enter(0, scored=self.edit.init is not None or (plan.begin == "noise" and plan.tries == 1))
 
     def enter(self, stage: int, step: int = 0, *, scored: bool = True) -> None:
@@ -116,12 +117,7 @@ class Drawing:
             generator(item.seed, *([START, n] if n else [])) for item, n in zip(self.items, self._starts, strict=True)
         ]
         self.stage = stage
-        colours = parse_palette(plan.palette)
-        # Amplitudes near those of what is given would keep detail out of it.
-        param = "fourier" if plan.param == "phases" and init is not None else plan.param
-        self.image: nn.Module = make(param, canvas, rng=rng, init=init, colours=colours, natural=self._natural).to(
-            self.device
-        )
+        self.image: nn.Module = self._make(canvas, rng, init).to(self.device)
         self.optimizer = torch.optim.Adam(self.image.parameters(), lr=plan.lr, fused=True)
         self._given = None if given is None else given.to(self.device)
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
@@ -132,6 +128,22 @@ class Drawing:
         kept = {name: value.detach().clone() for name, value in self.image.named_parameters() if needed}
         score = self._score(start) if scored else torch.full((len(self.items),), -torch.inf)  # `prepare` enters again
         self.best = Best(start, score, torch.full((len(self.items),), step), kept)
+
+    def _make(self, size: tuple[int, int], rng: Sequence[Generator], init: Images | None) -> nn.Module:
+        """What is learned of the pictures. Phases go on as a spectrum, whose amplitudes are free to add detail."""
+        plan, colours = self.plan, parse_palette(self.plan.palette)
+        common: dict[str, Any] = {"colours": colours, "natural": self._natural}
+        if plan.param != "phases" or init is None:
+            return make(plan.param, size, rng=rng, init=init, **common)
+        if self._drawn is None or init is not self._rough or plan.render is not None or bool(self._drawn.all()):
+            return make("fourier", size, rng=rng, init=init, **common)
+        first, second = (
+            [one for one, own in zip(rng, self._drawn, strict=True) if own == kind] for kind in (True, False)
+        )
+        phases = make("phases", size, rng=second, **common)
+        if not first:
+            return phases
+        return Several([make("fourier", size, rng=first, init=init[self._drawn], **common), phases], self._drawn)
 
     def extend(self, steps: int | None) -> None:
         """Let a finished run take more steps, so many in all; None leaves it as it is."""
@@ -284,7 +296,7 @@ class Drawing:
             noise = noise / noise.std((1, 2, 3), keepdim=True).clamp_min(1e-6)
             paler = (0.5 + PALER * (rough - 0.5) + VARIED * noise).clamp(0, 1)
             rough = torch.where(drawn[:, None, None, None].to(rough.device), paler, rough)
-        self._rough = rough
+        self._rough, self._drawn = rough, drawn
         self.enter(0)
 
     def _choose_starts(self) -> None:
@@ -432,6 +444,7 @@ class Drawing:
             "stage": self.stage,
             "starts": self._starts,
             "started": self._started,
+            "drawn": self._drawn,
             "image": self.image.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": dict(vars(self.best)),
@@ -440,6 +453,10 @@ class Drawing:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
         self._starts, self._started = state["starts"], dict(state.get("started", {}))
+        self._drawn = state.get("drawn")
+        if self._drawn is not None:
+            self._rough = self.pictures().cpu()  # whatever they show: parameters follow
+            self.enter(0)
         if state["stage"] != self.stage:
             self.enter(state["stage"])
         self.image.load_state_dict(state["image"])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
@@ -48,6 +49,24 @@ def make(
             return params.DeepPrior(*size, rng=rng, init=init)
         case "strokes" | "shapes":
             return params.Strokes(*size, rng=rng, init=init, kind=param)
+
+
+class Several(nn.Module):
+    """Some pictures of one kind and some of another, as one scene.
+
+    Args:
+        kinds: What is learned of each kind.
+        drawn: Which pictures are of the first kind; the others are of the second.
+    """
+
+    def __init__(self, kinds: Sequence[nn.Module], drawn: Bool[Tensor, " n"]) -> None:
+        super().__init__()
+        self.kinds = nn.ModuleList(kinds)
+        self._order = torch.cat([drawn.nonzero(), (~drawn).nonzero()]).flatten().argsort()
+
+    def forward(self) -> Images:
+        """All pictures in their order."""
+        return torch.cat([kind() for kind in self.kinds])[self._order]
 
 
 def over_ground(image: Any, size: tuple[int, int], seeds: Sequence[int], step: int | None) -> Images:

@@ -53,7 +53,7 @@ class Preset:
 
 NATURAL = Preset("phases", 6, statistics=0.8, centre=0.7, steps=100, lr=0.08)
 """For networks of photographs: docs/research/natural.md says how it was found."""
-BOTH = replace(NATURAL, param="fourier", begin="sketch", tries=4, steps=60)
+BOTH = replace(NATURAL, begin="sketch", tries=4, steps=60)
 """For a small scorer and a natural one together."""
 SMALL: dict[Kind, Preset] = {
     "robust": Preset("pyramid", 6, begin="sketch", tries=4), "plain": Preset("fourier", 8), "natural": NATURAL,

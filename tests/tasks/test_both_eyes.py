@@ -9,9 +9,11 @@ import torch
 from toy import ToyNatural, ToyScorer
 
 from clipopt.cli import main
+from clipopt.params import Fourier, Phases
 from clipopt.scorers import load_scorer
 from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.kinds import Param, has_natural
+from clipopt.tasks.parameters import Several
 from clipopt.tasks.planner import Plan
 
 EYES = [ToyScorer(), ToyNatural(seed=1)]
@@ -48,9 +50,10 @@ def test_a_run_is_taken_up_bit_for_bit(param: Param, tmp_path: Path):
     assert torch.equal(second.best.score, whole.best.score)
 
 
-def test_from_a_sketch_with_stages_it_is_taken_up_bit_for_bit():
+@pytest.mark.parametrize(("param", "last"), [("fourier", 1), ("phases", 1), ("phases", 0)])
+def test_from_a_sketch_with_stages_it_is_taken_up_bit_for_bit(param: Param, last: int):
     items = [Item({"two red apples": 1.0}, 1, ""), Item({"a poodle": 1.0}, 2, ""), Item({"a zeppelin": 1.0}, 3, "")]
-    plan = Plan(32, 32, "fourier", steps=4, crops=2, stages=2, statistics=0.5, centre=0.7, begin="sketch", tries=2)
+    plan = Plan(32, 32, param, steps=4, crops=2, stages=2, statistics=0.5, centre=0.7, begin="sketch", tries=2)
     said = {"a poodle": "a dog", "a zeppelin": ""}
     eyes = [load_scorer("embedded"), ToyNatural(knows=("apple", "zeppelin"))]
 
@@ -59,11 +62,11 @@ def test_from_a_sketch_with_stages_it_is_taken_up_bit_for_bit():
 
     whole, first = drawn(new()), new()
     for step, _ in first.draw():
-        if step.index == 1:
+        if step.index == last:
             break
     second = new()
     second.load_state(copy.deepcopy(first.state()))
-    drawn(second, 2)
+    drawn(second, last + 1)
     assert torch.equal(second.pictures(), whole.pictures())
     assert whole.sights["score"]["match"].heard.tolist() == [[1, 1, 0], [1, 0, 1]]
 
@@ -74,6 +77,18 @@ def test_a_picture_is_the_same_alone():
         alone = drawn(Drawing(PLAN, [item], EYES))
         torch.testing.assert_close(batch.pictures()[number : number + 1], alone.pictures(), atol=1e-5, rtol=0)
         torch.testing.assert_close(batch.best.score[number : number + 1], alone.best.score, atol=1e-5, rtol=0)
+
+
+def test_phases_where_nothing_can_be_sketched_beside_sketches_as_alone():
+    items = [Item({"a zeppelin": 1.0}, 3, ""), Item({"a cat": 1.0}, 1, ""), Item({"a zeppelin": 1.0}, 4, "")]
+    plan = Plan(32, 32, "phases", steps=2, crops=2, begin="sketch")
+    said, eyes = {"a zeppelin": ""}, [load_scorer("embedded"), ToyNatural()]
+    batch = drawn(Drawing(plan, items, eyes, said=said))
+    assert isinstance(batch.image, Several)
+    assert [type(kind) for kind in batch.image.kinds] == [Fourier, Phases]
+    for number, item in enumerate(items):
+        alone = drawn(Drawing(plan, [item], eyes, said=said))
+        torch.testing.assert_close(batch.pictures()[number : number + 1], alone.pictures(), atol=1e-5, rtol=0)
 
 
 def test_what_a_scorer_is_not_asked_counts_for_nothing():
