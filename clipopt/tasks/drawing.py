@@ -126,7 +126,7 @@ class Drawing:
         start = self.pictures().clone()
         needed = plan.render is not None or plan.param in VECTORS
         kept = {name: value.detach().clone() for name, value in self.image.named_parameters() if needed}
-        score = self._score(start) if scored else torch.full((len(self.items),), -torch.inf)  # `prepare` enters again
+        score = self._score(start) if scored else torch.full((len(self.items),), torch.nan)  # `prepare` enters again
         self.best = Best(start, score, torch.full((len(self.items),), step), kept)
 
     def _make(self, size: tuple[int, int], rng: Sequence[Generator], init: Images | None) -> nn.Module:

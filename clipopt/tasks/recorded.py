@@ -84,13 +84,13 @@ def carry_out(
     steps, failure = making.plan.steps, None
     frame_every = max(1, steps // FRAMES)
     with run, graceful_interrupt() as interrupted:
-        shown = {"score": making.best.score}
         bar = progress(steps, initial=run.step, unit="step", quiet=quiet)
         saved, pause = time.monotonic(), CHECKPOINT_SECONDS
         try:
             if run.step == 0:
                 making.prepare()
                 run.preview(making.frame())
+            shown = {"score": making.best.score}
             for step, scores in making.draw(run.step):
                 shown |= scores
                 run.log(step.index, step.loss, step.terms, score=scores.get("score"), judge=scores.get("judge"))
