@@ -87,7 +87,7 @@ def test_what_is_missing_or_elsewhere_is_said(tmp_path):
     for name in ("../evil.mtl", str(tmp_path / "evil.mtl"), "https://example.org/evil.mtl", "gone.mtl"):
         mesh, changes = load_mesh(write(folder, f"mtllib {name}\n{SQUARE}usemtl a\nf 1 2 3 4\n"))
         assert mesh.colors is None
-        assert any(name in change and "left out" in change for change in changes)
+        assert any(name[:80] in change and "left out" in change for change in changes)
         assert any("nowhere to be found" in change for change in changes)
     path = write(folder, f"mtllib a.mtl\n{SQUARE}{PLACES}usemtl a\nf 1/1 2/2 3/3\n",
                  a__mtl="newmtl a\nKd 1 0 0\nmap_Kd ../evil.png\n")  # fmt: skip

@@ -62,7 +62,7 @@ def test_captions_of_sounds_are_scored(sounds, here, capsys):
     scorer = load_clap("clap")
     with torch.no_grad():
         heard = scorer.encode_audio(load_sound(sounds / "bird.wav", rate=8000)[None])[0]
-        expected = 100 * float(heard @ scorer.encode_text(["a bird sings"])[0])
+        expected = max(0, 100 * float(heard @ scorer.encode_text(["a bird sings"])[0]))
     assert scores["bird"]["torchmetrics CLIPScore"] == pytest.approx(expected, abs=1e-3)
     assert main(common) == 0
     plain = json.loads(capsys.readouterr().out)["scores"]["rain"]["CLIPScore"]
