@@ -54,6 +54,11 @@ def check_idle(folder: Path) -> None:
             pass
 
 
+def at_home(path: str | Path) -> Path:
+    """A path whose ~ stands for the home of the user, or of the one it names; as it is where there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises RuntimeError there
+
+
 def within(folder: Path, name: str) -> Path:
     """The file `name` that lies in `folder` itself.
 

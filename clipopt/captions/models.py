@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.captions.candidates import Candidate
+from clipopt.folders import at_home
 from clipopt.scorers.hub import TRANSFORMERS, hub_folder, is_hub_id, reason, without_bars
 from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec
 from clipopt.types import generator
@@ -29,8 +30,8 @@ def model_folder(spec: str, option: str = "--captioner") -> Path:
     Raises:
         ValueError: it is neither, or cannot be downloaded.
     """
-    if Path(spec).expanduser().is_dir():
-        return Path(spec).expanduser()
+    if at_home(spec).is_dir():
+        return at_home(spec)
     if is_hub_id(spec):
         layout = replace(TRANSFORMERS, elsewhere=TRANSFORMERS.elsewhere.replace("--scorer", option))
         try:
@@ -242,7 +243,7 @@ class MaskedPolish:
 
 def is_matching_model(spec: str) -> bool:
     """Whether `spec` is the folder or id of a model with a head that matches pictures and texts."""
-    if spec.endswith(".safetensors") or not (is_hub_id(spec) or Path(spec).expanduser().is_dir()):
+    if spec.endswith(".safetensors") or not (is_hub_id(spec) or at_home(spec).is_dir()):
         return False
     try:
         architectures = _load(_config_class(), model_folder(spec)).architectures or []

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from clipopt.diffusion.foreign import pipeline_class, read_settings, variant_of
+from clipopt.folders import at_home
 
 EMBEDDED = "embedded"
 """The name of the generator that comes with the package."""
@@ -102,7 +103,7 @@ def holds_pipeline(spec: str) -> bool:
 
 def facts_of(spec: str) -> dict[str, Any]:
     """What a generator says of itself in the generator.json of its folder; nothing of one that has none."""
-    path = _folder(spec) / "generator.json" if spec == EMBEDDED or Path(spec).expanduser().is_dir() else None
+    path = _folder(spec) / "generator.json" if spec == EMBEDDED or at_home(spec).is_dir() else None
     return read_settings(path) if path is not None and path.is_file() else {}
 
 
@@ -123,8 +124,8 @@ def _folder(spec: str) -> Path:
             if not (path / "model_index.json").is_file():
                 raise ValueError("this installation lacks the weights of the embedded generator: install clipopt again")
             return path
-    if Path(spec).expanduser().is_dir():
-        return Path(spec).expanduser()
+    if at_home(spec).is_dir():
+        return at_home(spec)
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", spec) is None:
         raise ValueError(
             f"unknown generator {spec!r}: expected embedded, the folder of a diffusers pipeline or coder, or its id on "

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clipopt.folders import at_home
 from clipopt.types import Embeddings, PerItem
 
 BEST = 10.0
@@ -63,7 +64,7 @@ def load_aesthetic(spec: str | Path) -> Aesthetic:
     Raises:
         ValueError: If it cannot be read, or holds no chain of linear layers that ends in one number.
     """
-    path = Path(spec).expanduser()
+    path = at_home(spec)
     if not path.is_file():
         path = _download(str(spec))
     layers = _layers(path, _read(path))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from clipopt import files, folders
+from clipopt.folders import at_home
 
 MANIFEST, TENSORS = "adapter.json", "adapter.safetensors"
 FORMAT = 1
@@ -140,7 +141,7 @@ def check_bases(folder: Path) -> None:
             return  # which is said when it is read
         if "\0" in base or len(base) > 4096:
             return
-        here = Path(base).expanduser()
+        here = at_home(base)
 
 
 def _said(kind: type) -> str:

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipopt.folders import at_home
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files, reason, without_bars
 from clipopt.scorers.precision import resolve_dtype
@@ -134,7 +134,7 @@ class ClapScorer(nn.Module):
 def is_clap(spec: str) -> bool:
     """Whether a spec names a CLAP: a folder whose configuration says so, or a hub id with that word."""
     try:
-        config = json.loads((Path(spec).expanduser() / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((at_home(spec) / "config.json").read_text(encoding="utf-8"))
         return isinstance(config, dict) and config.get("model_type") == "clap"
     except (OSError, ValueError):
         return is_hub_id(spec) and "clap" in spec.lower()
@@ -149,7 +149,7 @@ def load_clap(spec: str, *, device: str = "cpu", dtype: str = "auto") -> ClapSco
     """
     import transformers
 
-    local = Path(spec).expanduser()
+    local = at_home(spec)
     folder = local if local.is_dir() else hub_folder(spec) if is_hub_id(spec) else None
     if folder is None or (missing := missing_files(folder)):
         lacking = f"{spec} has no {' and no '.join(missing)}" if folder else f"no CLAP model {spec!r}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from clipopt.folders import at_home
 from clipopt.scorers.classifier import is_natural, load_natural
 from clipopt.scorers.looks import MARK, load_looks
 from clipopt.scorers.protocol import Scorer
@@ -46,11 +47,11 @@ def load_scorer(spec: str | Path, *, device: str | torch.device = "cpu", dtype: 
         raise TypeError(f'a scorer goes by its name, such as "embedded", got a {type(spec).__name__}')
     spec, device = str(spec), str(device)
     place = _device(device)
-    if spec and (Path(spec).expanduser() / "adapter.json").is_file():
+    if spec and (at_home(spec) / "adapter.json").is_file():
         from clipopt.scorers.adapted import load_adapted
 
-        return load_adapted(Path(spec).expanduser(), device=device, dtype=dtype)
-    if spec.startswith(("open_clip:", "hf-hub:")) or _is_open_clip(Path(spec).expanduser()):
+        return load_adapted(at_home(spec), device=device, dtype=dtype)
+    if spec.startswith(("open_clip:", "hf-hub:")) or _is_open_clip(at_home(spec)):
         from clipopt.scorers.openclip import load_open_clip
 
         return load_open_clip(spec.removeprefix("open_clip:"), device=place, dtype=dtype)
@@ -66,8 +67,8 @@ def load_scorer(spec: str | Path, *, device: str | torch.device = "cpu", dtype: 
         return _load_tower(spec, place, dtype)
     from clipopt.scorers.hub import is_hub_id
 
-    if spec and Path(spec).expanduser().is_dir():
-        return _load_folder(Path(spec).expanduser(), None, place, dtype)
+    if spec and at_home(spec).is_dir():
+        return _load_folder(at_home(spec), None, place, dtype)
     if is_hub_id(spec):
         return _load_folder(_downloaded(spec), spec, place, dtype)
     raise ValueError(
@@ -111,8 +112,8 @@ def _load_tower(spec: str, device: torch.device, dtype: str) -> Scorer:
     if dtype not in ("auto", "float32"):
         raise ValueError(f"the small scorers compute in float32, got dtype {dtype!r}: use auto or float32")
     if spec not in _EMBEDDED:
-        read = load_film_scorer if is_film_scorer(Path(spec).expanduser()) else load_tower
-        return read(Path(spec).expanduser(), device=str(device))
+        read = load_film_scorer if is_film_scorer(at_home(spec)) else load_tower
+        return read(at_home(spec), device=str(device))
     with as_file(files("clipopt") / "embedded" / "weights" / _EMBEDDED[spec]) as path:
         if not path.is_file():
             raise ValueError(f"this installation lacks {_EMBEDDED[spec]}, the weights of {spec}: install clipopt again")

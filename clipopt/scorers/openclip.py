@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipopt.folders import at_home
 from clipopt.scorers.characters import pieces, unread
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import (
@@ -207,7 +208,7 @@ def _folder(spec: str) -> Path | None:
     """The folder that holds all of the model, if it is one."""
     if spec.startswith("hf-hub:"):
         return hub_folder(spec.removeprefix("hf-hub:"), OPEN_CLIP)
-    folder = Path(spec).expanduser()
+    folder = at_home(spec)
     if not spec or not folder.is_dir():
         return None
     if missing := missing_files(folder, OPEN_CLIP):
@@ -236,7 +237,7 @@ def _named(open_clip: Any, spec: str) -> _Source:
             "folder of a model"
         )
     tags = {tag: open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)}
-    tag, file = source.lower().replace("-", "_"), Path(source).expanduser()
+    tag, file = source.lower().replace("-", "_"), at_home(source)
     if tag in tags:
         chosen = tags[tag]
         file = _download(chosen["hf_hub"])

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipopt.folders import at_home
 from clipopt.scorers.characters import pieces, unread
 from clipopt.scorers.hub import SENTENCES, find_weights, hub_folder, is_hub_id, missing_files, reason, without_bars
 from clipopt.scorers.packages import INSTALL, package_folder
@@ -138,7 +139,7 @@ def load_sentences(spec: str = "minilm", *, device: str = "cpu") -> SentenceEnco
     """
     if spec == "minilm":
         return _minilm(device)
-    folder = Path(spec).expanduser()
+    folder = at_home(spec)
     if spec and folder.is_dir():
         if missing := missing_files(folder, _LAYOUT):
             raise ValueError(f"{folder} has no {' and no '.join(missing)}: expected a whole sentence encoder")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipopt.folders import at_home
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files, reason, without_bars
 from clipopt.scorers.precision import resolve_dtype
@@ -85,7 +85,7 @@ def load_xclip(spec: str, *, device: str = "cpu", dtype: str = "auto") -> XClipS
     """
     import transformers
 
-    local = Path(spec).expanduser()
+    local = at_home(spec)
     folder = local if local.is_dir() else hub_folder(spec) if is_hub_id(spec) else None
     if folder is None or (missing := missing_files(folder)):
         lacking = f"{spec} has no {' and no '.join(missing)}" if folder else f"no X-CLIP model {spec!r}"

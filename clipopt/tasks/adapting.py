@@ -27,6 +27,7 @@ from clipopt.adapt import (
 )
 from clipopt.adapt import adapt as learn
 from clipopt.decode import LOOKED_AT
+from clipopt.folders import at_home
 from clipopt.record import check_out, versions
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.adapted import Adapter
@@ -123,7 +124,7 @@ def _adapt(
         steps=task.steps,
         rate=task.rate,
     )
-    local = Path(task.scorer).expanduser()
+    local = at_home(task.scorer)
     adapter = learn(
         task.method,
         scorer,

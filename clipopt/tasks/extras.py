@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipopt.folders import at_home
+
 if TYPE_CHECKING:
     from clipopt.decode import Alpha
     from clipopt.scorers import Scorer
@@ -74,7 +76,7 @@ class Extras:
         """What the files hold, in short."""
         paths = {
             "edges": self.edges,
-            "aesthetic": None if self.aesthetic is None else Path(self.aesthetic).expanduser(),
+            "aesthetic": None if self.aesthetic is None else at_home(self.aesthetic),
         }
         read = {name: path for name, path in paths.items() if path is not None and path.is_file()}
         return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in read.items()}

@@ -10,6 +10,7 @@ import torch
 
 from clipopt import folders
 from clipopt.captions import encode_views
+from clipopt.folders import at_home
 from clipopt.record.folder import check_writable
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.clap import ClapScorer, is_clap, load_clap
@@ -101,7 +102,7 @@ def _open(task: Index, out: Path, scorer: Scorer | ClapScorer, kind: str) -> Sto
 
 
 def _create(task: Index, out: Path, scorer: Scorer | ClapScorer, kind: str) -> Store:
-    local = Path(task.scorer).expanduser()
+    local = at_home(task.scorer)
     return Store.create(
         out,
         scorer=str(local.resolve()) if local.exists() else task.scorer,

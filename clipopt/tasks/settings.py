@@ -7,6 +7,8 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from clipopt.folders import at_home
+
 if TYPE_CHECKING:
     from clipopt.record import Run
 
@@ -138,7 +140,7 @@ def _words(settings: Any) -> tuple[list[str], list[str]]:
 def anchored(spec: str) -> str:
     """The name of a model, as an absolute path where it is one that is there: so it is found from every folder."""
     prefix, _, local = spec.partition("/") if spec.startswith("open_clip:") else ("", "", spec)
-    path = Path(local).expanduser()
+    path = at_home(local)
     if spec.split(":")[0] in _BUILT_IN or spec.startswith("embedded-") or not local or not path.exists():
         return spec
     return f"{prefix}/{path.absolute()}" if prefix else str(path.absolute())

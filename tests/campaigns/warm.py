@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-GRACE_S = 60.0
-"""A run that is asked to stop must have ended by then."""
+GRACE_S = 180.0
+"""A run that is asked to stop must have ended by then, on a busy machine too."""
 _HEAVY = ("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "imageio_ffmpeg", "jinja2", "kornia",
 "tqdm",
           "transformers.models.clip.image_processing_pil_clip", "trimesh", "tyro")  # fmt: skip
