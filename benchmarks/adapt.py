@@ -24,8 +24,8 @@ import unseen
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt import files
 from clipopt.adapt import METHODS, Examples, Method, Options, adapt, choose_shots, encode_pictures, zero_shot
+from clipopt.io import files
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.adapted import AdaptedScorer
 

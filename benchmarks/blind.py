@@ -13,14 +13,14 @@ from pathlib import Path
 from random import Random
 from typing import get_args
 
-from clipopt import files
 from clipopt.embedded.captions import Scene, caption
 from clipopt.embedded.concepts import concepts, learnt, things
+from clipopt.io import files
+from clipopt.pipelines.image.loop import ImageLoop, Item
+from clipopt.pipelines.image.plan import ImagePlan
+from clipopt.pipelines.image.presets import SETTLED, settle
+from clipopt.pipelines.kinds import Begin
 from clipopt.scorers import load_scorer
-from clipopt.tasks.drawing import Drawing, Item
-from clipopt.tasks.kinds import Begin
-from clipopt.tasks.planner import Plan
-from clipopt.tasks.presets import SETTLED, settle
 
 
 def main() -> None:
@@ -37,10 +37,10 @@ def main() -> None:
     prompts = [caption(Scene(number)) for number in chosen]
     scorer = load_scorer("embedded")
     given = {"begin": options.begin, "steps": options.steps}
-    plan = Plan(256, 256, seed=options.seed, **settle("embedded", "auto", dict.fromkeys(SETTLED) | given))
+    plan = ImagePlan(256, 256, seed=options.seed, **settle("embedded", "auto", dict.fromkeys(SETTLED) | given))
     for start in range(0, options.count, 20):
         some = range(options.count)[start : start + 20]
-        drawing = Drawing(plan, [Item({prompts[n]: 1.0}, options.seed, prompts[n]) for n in some], scorer)
+        drawing = ImageLoop(plan, [Item({prompts[n]: 1.0}, options.seed, prompts[n]) for n in some], scorer)
         for step, _ in enumerate(drawing.draw()):
             print(f"pictures {start + 1} to {start + len(some)}, step {step}", end="\r", file=sys.stderr)
         options.out.mkdir(parents=True, exist_ok=True)

@@ -22,13 +22,13 @@ from step import PROMPT, SIZE, WARM_UP, floor, load, smooth
 from torch.nn import functional as F
 
 import clipopt as co
+from clipopt.pipelines.image.loop import views
+from clipopt.pipelines.image.parameters import make
+from clipopt.pipelines.kinds import SUITS, Param
 from clipopt.scorers.huggingface import HuggingFaceScorer
 from clipopt.scorers.precision import resolve_dtype
 from clipopt.scorers.preprocess import ImageSpec, PatchSpec
 from clipopt.scorers.target import Target
-from clipopt.tasks.drawing import views
-from clipopt.tasks.kinds import SUITS, Param
-from clipopt.tasks.parameters import make
 
 SCORERS = ("embedded", "clip", "siglip", "siglip2-naflex", "chinese-clip")
 HALF = (0.5, 0.5, 0.5)

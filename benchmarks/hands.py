@@ -17,11 +17,11 @@ import torch
 import unseen
 from PIL import Image, ImageDraw, ImageFont
 
-from clipopt import files
 from clipopt.embedded import measure, painters
 from clipopt.embedded.captions import vocabulary
 from clipopt.embedded.concepts import things
-from clipopt.embedded.suite import interval
+from clipopt.evaluation.suite import interval
+from clipopt.io import files
 from clipopt.scorers import load_scorer
 from clipopt.types import generator
 

@@ -17,21 +17,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clipopt import files
-from clipopt.embedded.suite import Prompt
+from clipopt.evaluation.mesh import read_solids, solid_prompts
+from clipopt.evaluation.shares import evenly
+from clipopt.evaluation.suite import Prompt
 from clipopt.geometry.mesh import Mesh
-from clipopt.meshes import forms, primitive
+from clipopt.io import files
+from clipopt.io.mesh import forms, primitive
+from clipopt.pipelines.mesh.loop import MeshLoop
+from clipopt.pipelines.mesh.plan import RATES, MeshPlan
+from clipopt.pipelines.mesh.results import around, measure, portrait, shown
+from clipopt.pipelines.mesh.staging import Staging
+from clipopt.pipelines.views import Item
 from clipopt.render import draw
 from clipopt.scorers import Scorer, load_scorer
-from clipopt.tasks.evaluating_mesh import read_solids, solid_prompts
-from clipopt.tasks.evaluations import evenly
-from clipopt.tasks.modelling import RATES, Modelling
-from clipopt.tasks.sculpting import Sculpting
-from clipopt.tasks.sight import Item
-from clipopt.tasks.solids import around, measure, portrait, shown
-from clipopt.tasks.staging import Staging
 
-WITHOUT: dict[str, Callable[[Modelling], Modelling]] = {
+WITHOUT: dict[str, Callable[[MeshPlan], MeshPlan]] = {
     "all parts": lambda plan: plan,
     "no large steps": lambda plan: replace(plan, shape="vertices", lr=RATES["vertices"]),
     "no offset": lambda plan: replace(plan, views=replace(plan.views, offset=0.0)),
@@ -58,13 +58,13 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=12, help="how many of the suite of `clipopt eval mesh`")
-    parser.add_argument("--steps", type=int, default=Modelling.steps)
+    parser.add_argument("--steps", type=int, default=MeshPlan.steps)
     parser.add_argument("--without", nargs="+", choices=list(WITHOUT), default=list(WITHOUT))
     parser.add_argument("--batch", type=int, default=6, help="meshes at once")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
-    plan = Modelling(steps=given.steps, views=Staging().make(scorer, textured=True))
+    plan = MeshPlan(steps=given.steps, views=Staging().make(scorer, textured=True))
     asked = evenly(solid_prompts(), given.prompts)
     found: dict[str, dict[str, float]] = {}
     pictures: list[Tensor] = []
@@ -100,11 +100,11 @@ def main() -> None:
         files.save(given.out / "sheet.png", files.sheet(torch.cat(pictures), labels, columns=columns, cell=128))
 
 
-def make(name: str, plan: Modelling, asked: Sequence[Prompt], scorer: Scorer) -> list[Mesh]:
+def make(name: str, plan: MeshPlan, asked: Sequence[Prompt], scorer: Scorer) -> list[Mesh]:
     """The meshes of some prompts, made without the part that `name` says."""
     items = [Item({prompt.text: 1.0}, 0, prompt.text) for prompt in asked]
     with without_edges(name == "no silhouette edges"):
-        sculpting = Sculpting(plan, items, primitive("sphere", plan.faces[0]), [scorer])
+        sculpting = MeshLoop(plan, items, primitive("sphere", plan.faces[0]), [scorer])
         if name != "always from a sphere":
             sculpting.choose(forms())
         for _ in sculpting.draw():

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from clipopt.adapt import Examples, adapt, choose_shots, encode_pictures, zero_shot
 from clipopt.captions import Captioner, Classes, TwoThings
+from clipopt.commands.work.caption import usual_weights
 from clipopt.scorers import load_scorer
 from clipopt.scorers.classifier import Classifier, load_natural
-from clipopt.tasks.captioning import usual_weights
 
 PHOTOS = {
     "astronaut": ("astronaut", "astronaut|woman|person", "helmet|space suit|flag|space shuttle"),

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 import clipopt as co
+from clipopt.pipelines.image.loop import ImagePlan, views
 from clipopt.scorers.tower import TowerConfig, Towers, TowerScorer
-from clipopt.tasks.drawing import Plan, views
 
 PROMPT = "a red apple on a blue background"
 CROPS = 16
@@ -67,7 +67,7 @@ def picture() -> co.params.Pyramid:
 
 def smooth(images: Tensor) -> Tensor:
     """The penalty on it."""
-    return Plan.smooth * co.losses.total_variation(images)
+    return ImagePlan.smooth * co.losses.total_variation(images)
 
 
 def ours(scorer: co.Scorer, crops: int) -> Iterator[object]:
@@ -76,7 +76,7 @@ def ours(scorer: co.Scorer, crops: int) -> Iterator[object]:
     loss = co.Matching(
         image, scorer, co.target(scorer, PROMPT), augment=views(crops, scorer), penalties={"smooth": smooth}
     )
-    return co.optimize(loss, torch.optim.Adam(image.parameters(), lr=Plan.lr, fused=True), steps=10**6, seed=0)
+    return co.optimize(loss, torch.optim.Adam(image.parameters(), lr=ImagePlan.lr, fused=True), steps=10**6, seed=0)
 
 
 def floor(scorer: co.Scorer, crops: int) -> Iterator[object]:
@@ -91,7 +91,7 @@ def usual(name: str, scorer: co.Scorer, crops: int, folder: Path) -> Iterator[ob
     """The loop that most tools run: float32 weights that ask for gradients, text encoded in every step, backward()."""
     encode_image, encode_text = _naive(name, scorer, folder)
     image, augment = picture(), views(crops, scorer)
-    optimizer = torch.optim.Adam(image.parameters(), lr=Plan.lr)
+    optimizer = torch.optim.Adam(image.parameters(), lr=ImagePlan.lr)
     step = 0
     while True:
         optimizer.zero_grad()

@@ -20,11 +20,11 @@ import hands
 import torch
 from tqdm import tqdm
 
-from clipopt import files
 from clipopt.embedded import painters, pictures, training
 from clipopt.embedded.captions import shape_number
 from clipopt.embedded.concepts import SHAPES
-from clipopt.embedded.suite import Prompt, interval, prompts, read
+from clipopt.evaluation.suite import Prompt, interval, prompts, read
+from clipopt.io import files
 from clipopt.scorers import Scorer, load_scorer
 
 WORLD = 7

@@ -23,18 +23,18 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from clipopt import files
 from clipopt.embedded import training
 from clipopt.embedded.measure import accuracy, attributes
 from clipopt.embedded.pictures import Batch, Pictures, paint
-from clipopt.embedded.suite import interval, prompts, read
 from clipopt.embedded.training import Phase, Recipe, Trainer
+from clipopt.evaluation.shares import evenly
+from clipopt.evaluation.suite import interval, prompts, read
+from clipopt.io import files
+from clipopt.pipelines.image.loop import ImageLoop, Item
+from clipopt.pipelines.image.plan import ImagePlan
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.precision import resolve_dtype
 from clipopt.scorers.tower import Towers, TowerScorer, load_tower
-from clipopt.tasks.drawing import Drawing, Item
-from clipopt.tasks.evaluations import evenly
-from clipopt.tasks.planner import Plan
 from clipopt.types import generator
 
 PLAIN, FIRST, HARDENING = 200, 60, 100
@@ -185,7 +185,7 @@ def drawn(scorers: list[Scorer], judge: Scorer, count: int) -> dict[str, object]
     images = []
     for start in range(0, count, 17):
         items = [Item({p.text: 1.0}, 0, p.text) for p in asked[start : start + 17]]
-        drawing = Drawing(Plan(128, 128, steps=80, begin="noise", tries=1), items, scorers)
+        drawing = ImageLoop(ImagePlan(128, 128, steps=80, begin="noise", tries=1), items, scorers)
         for _ in drawing.draw():
             pass
         images.append(drawing.best.images)

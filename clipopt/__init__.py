@@ -12,16 +12,15 @@ clipopt.save("circle.png", image().detach())
 
 import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipopt import augment, diffusion, losses, params
     from clipopt.ensemble import Ensemble
-    from clipopt.files import save
-    from clipopt.meshes import load_mesh, save_mesh
+    from clipopt.io.files import save
+    from clipopt.io.mesh import load_mesh, save_mesh
+    from clipopt.loop import Step, optimize
     from clipopt.objective import Matching
-    from clipopt.optimize import Step, optimize
     from clipopt.scorers import Scorer, load_scorer
     from clipopt.scorers.target import Target, target, text_off
     from clipopt.types import generator
@@ -47,9 +46,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Ensemble": "ensemble", "Matching": "objective", "Scorer": "scorers", "Step": "optimize", "Target": "scorers",
-    "generator": "types", "load_mesh": "meshes", "load_scorer": "scorers", "optimize": "optimize", "save": "files",
-    "save_mesh": "meshes", "target": "scorers", "text_off": "scorers",
+    "Ensemble": "ensemble", "Matching": "objective", "Scorer": "scorers", "Step": "loop", "Target": "scorers",
+    "generator": "types", "load_mesh": "io.mesh", "load_scorer": "scorers", "optimize": "loop", "save": "io.files",
+    "save_mesh": "io.mesh", "target": "scorers", "text_off": "scorers",
 }  # fmt: skip
 
 
@@ -67,14 +66,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keeps the function `optimize` from being hidden by the module of that name when the latter is imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -1,4 +1,4 @@
-"""The command line: `clipopt COMMAND ...`, one command per file in `clipopt.tasks`.
+"""The command line: `clipopt COMMAND ...`, one command per file in `clipopt.commands`.
 
 A command is a frozen dataclass of settings, whose docstrings are its help, with a method `prepare` that checks
 everything, writes nothing and returns the work as a function. So bad input is told apart from a failure.
@@ -21,9 +21,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
-from clipopt.folders import BusyError
-from clipopt.tasks.interrupt import exit_status, stoppable, was_stopped
-from clipopt.tasks.terminal import forget_notes, say_notes
+from clipopt.io.folders import BusyError
+from clipopt.io.terminal import forget_notes, say_notes
+from clipopt.pipelines.interrupt import exit_status, stoppable, was_stopped
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 
@@ -75,14 +75,14 @@ TASKS = {
     "train sketcher": "train_sketcher.TrainSketcher",
     "train motion": "train_motion.TrainMotion",
     "train motion-judge": "train_motion.TrainMotion",
-    "eval": "evaluate.Evaluate",
-    "eval image": "evaluate.Evaluate",
-    "eval latent": "evaluate_latent.EvaluateLatent",
-    "eval mesh": "evaluate_mesh.EvaluateMesh",
-    "eval motion": "evaluate_motion.EvaluateMotion",
-    "eval natural": "evaluate_natural.EvaluateNatural",
+    "eval": "eval_image.Evaluate",
+    "eval image": "eval_image.Evaluate",
+    "eval latent": "eval_latent.EvaluateLatent",
+    "eval mesh": "eval_mesh.EvaluateMesh",
+    "eval motion": "eval_motion.EvaluateMotion",
+    "eval natural": "eval_natural.EvaluateNatural",
 }
-"""The dataclass of each command in `clipopt.tasks`; of some the second word says which."""
+"""The dataclass of each command in `clipopt.commands`; of some the second word says which."""
 TRACEBACK = "CLIPOPT_TRACEBACK"
 """Set in the environment, a failure shows where it happened."""
 TOO_DEEP = "what was given is nested too deeply to be read: JSON within JSON, most likely"
@@ -174,7 +174,7 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
         what = f"cannot {command} {kind!r}{_meant(kind, kinds)}" if kind[:1].strip("-") else f"say what to {command}"
         raise ValueError(f"{what}: expected one of {', '.join(kinds)} (`clipopt {command} --help`)")
     module, _, task = TASKS[name].partition(".")
-    return _settings(getattr(import_module(f"clipopt.tasks.{module}"), task), command, arguments)
+    return _settings(getattr(import_module(f"clipopt.commands.{module}"), task), command, arguments)
 
 
 def _settings(task: Any, command: str, arguments: Sequence[str]) -> Settings:

@@ -89,7 +89,7 @@ def check_images(
     """
     wanted = f"{what} must be floats in [0, 1] of shape (batch, 3, height, width)"
     if not isinstance(images, Tensor):
-        raise TypeError(f"{wanted}, got {_kind(images)}: clipopt.files.load_image makes them of a file")
+        raise TypeError(f"{wanted}, got {_kind(images)}: clipopt.io.files.load_image makes them of a file")
     if not images.is_floating_point():
         raise TypeError(f"{wanted}, got {images.dtype}: write images.float() / 255 for bytes")
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 import clipopt as co
-from clipopt.clips import save_sound
+from clipopt.io.media import save_sound
 from clipopt.scorers.clap import load_clap
 
 

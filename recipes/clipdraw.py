@@ -15,7 +15,7 @@ import tyro
 from tqdm import tqdm
 
 import clipopt as co
-from clipopt.files import write_text
+from clipopt.io.files import write_text
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import tyro
 from tqdm import tqdm
 
 import clipopt as co
-from clipopt.files import write_video
+from clipopt.io.files import write_video
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import clipopt as co
 from clipopt import diffusion
-from clipopt.files import load_image
+from clipopt.io.files import load_image
 
 
 @dataclass(frozen=True)

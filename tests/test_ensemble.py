@@ -6,8 +6,8 @@ from toy import ToyScorer
 
 from clipopt import augment, losses
 from clipopt.ensemble import Ensemble
+from clipopt.loop import optimize
 from clipopt.objective import Matching
-from clipopt.optimize import optimize
 from clipopt.params import Pixels
 from clipopt.scorers import target
 from clipopt.types import generator

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 import clipopt as co
-from clipopt.tasks.checks import resolve_device
+from clipopt.pipelines.checks import resolve_device
 
 PUBLIC = {
     "clipopt": """

@@ -6,8 +6,8 @@ import torch
 from toy import ToyNatural, ToyScorer
 
 from clipopt import augment, losses
+from clipopt.loop import optimize
 from clipopt.objective import Matching
-from clipopt.optimize import optimize
 from clipopt.params import Fourier, Pixels
 from clipopt.scorers import Target, target
 from clipopt.types import generator

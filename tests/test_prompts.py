@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clipopt.tasks.prompts import NEGATIVE_WEIGHT, parse_prompt, with_negatives
+from clipopt.pipelines.prompts import NEGATIVE_WEIGHT, parse_prompt, with_negatives
 
 PLAIN = [
     "a red apple on a blue background",

@@ -15,7 +15,7 @@ import pytest
 import torch
 import tyro
 
-from clipopt.files import load_image
+from clipopt.io.files import load_image
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 PROMPT = "a red apple"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipopt import files, record
+from clipopt import record
+from clipopt.io import files
 from clipopt.record.report import shown
 from clipopt.types import generator
 
@@ -148,7 +149,8 @@ sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import test_record
 from PIL import Image
 import imageio_ffmpeg, jinja2
-from clipopt import files, record
+from clipopt import record
+from clipopt.io import files
 
 folder, rng, kills, seen = Path(sys.argv[3]), random.Random(1), 0, set()
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 from test_record import loop, names, without_time
 
-from clipopt import files, folders, record
+from clipopt import record
+from clipopt.io import files, folders
 from clipopt.record.run import Run
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipopt import folders
 from clipopt.adapt.examples import Examples
 from clipopt.adapt.options import CONTEXT, Method, Options
 from clipopt.adapt.rows import PROBE_ANCHOR, TURN_ANCHOR, probe, projection, tip, tip_f
 from clipopt.adapt.towers import coop, first_context, low_rank, whole
+from clipopt.io import folders
 from clipopt.scorers import Scorer
 from clipopt.scorers.adapted import Adapter, read_behind
 from clipopt.scorers.adapter_files import check_templates, write_adapter
@@ -95,7 +95,7 @@ def save_adapter(adapter: Adapter, folder: Path, *, locked: bool = False) -> Non
     Args:
         adapter: What to write.
         folder: Where to. An adapter that is there is replaced.
-        locked: Whether the caller holds `clipopt.folders.writing` of the folder already.
+        locked: Whether the caller holds `clipopt.io.folders.writing` of the folder already.
 
     Raises:
         OSError: another process writes there.

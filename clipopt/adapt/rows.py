@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from clipopt.adapt.examples import Examples, encode_pictures, starting_shift, zero_shot
-from clipopt.optimize import optimize
+from clipopt.loop import optimize
 from clipopt.scorers import Scorer
 
 PROBE_ANCHOR, TURN_ANCHOR = 0.3, 0.3

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from clipopt.adapt.examples import Examples, encode_pictures, starting_shift, unread, zero_shot
 from clipopt.adapt.options import CONTEXT
-from clipopt.optimize import optimize
+from clipopt.loop import optimize
 from clipopt.scorers import Scorer
 from clipopt.scorers.adapted import read_behind
 from clipopt.scorers.reading import TextTower, open_text

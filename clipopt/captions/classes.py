@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from clipopt.captions.candidates import Candidate, TextEncoder
 from clipopt.captions.everyday import EVERYDAY, SUBSTANCES
-from clipopt.files import atomic, cache_folder
+from clipopt.io.files import atomic, cache_folder
 from clipopt.scorers import Perceives, Scorer
 from clipopt.types import Images
 

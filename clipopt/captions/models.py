@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipopt.captions.candidates import Candidate
-from clipopt.folders import at_home
+from clipopt.io.folders import at_home
 from clipopt.scorers.hub import TRANSFORMERS, hub_folder, is_hub_id, reason, without_bars
 from clipopt.scorers.preprocess import ImageSpec, fit, read_image_spec
 from clipopt.types import generator

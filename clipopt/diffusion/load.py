@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from clipopt.diffusion.foreign import pipeline_class, read_settings, variant_of
-from clipopt.folders import at_home
+from clipopt.io.folders import at_home
 
 EMBEDDED = "embedded"
 """The name of the generator that comes with the package."""

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from clipopt.embedded.people import Pose, Stance, exchanged, jittered, poses, stance
+from clipopt.geometry.body import Clothes, default_clothes
 from clipopt.geometry.skeleton import limits
 from clipopt.geometry.spline import catmull_rom
-from clipopt.render.figure import Clothes, Posed, cameras, default_clothes, pose
+from clipopt.render.figure import Posed, cameras, pose
 from clipopt.render.tiles import shoot_together
 from clipopt.types import generator
 

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipopt.embedded.concepts import COLOURS
-from clipopt.files import atomic, cache_folder
+from clipopt.geometry.body import Clothes
 from clipopt.geometry.skeleton import FREEDOMS, NAMES, limits, mirror_angles
+from clipopt.io.files import atomic, cache_folder
 from clipopt.render.draw import draw, silhouettes
-from clipopt.render.figure import Clothes, Posed, cameras, pose, surface
+from clipopt.render.figure import Posed, cameras, pose, surface
 from clipopt.render.shade import Light
 
 _SHORT = {

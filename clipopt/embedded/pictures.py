@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clipopt.embedded.captions import caption, describe, falsify, vocabulary
 from clipopt.embedded.painters import Painter
-from clipopt.files import atomic
+from clipopt.io.files import atomic
 from clipopt.scorers.tower import PAD, UNKNOWN, words
 
 CHUNK = 5_000

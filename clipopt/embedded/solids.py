@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 from clipopt.embedded.concepts import number_of
 from clipopt.embedded.models import MODELS
-from clipopt.files import atomic, cache_folder
 from clipopt.geometry.camera import look_at, orbit
 from clipopt.geometry.mesh import Mesh, fit
+from clipopt.io.files import atomic, cache_folder
 from clipopt.render.draw import draw, silhouettes
 from clipopt.render.shade import GREY, Light
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.geometry.recompute import recompute
+from clipopt.geometry.checkpointing import recompute
 
 _TILE = 16
 _TILES = 32

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clipopt.folders import at_home
+from clipopt.io.folders import at_home
 from clipopt.types import Embeddings, PerItem
 
 BEST = 10.0

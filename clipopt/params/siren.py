@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 
-from clipopt.geometry.recompute import recompute
+from clipopt.geometry.checkpointing import recompute
 from clipopt.params.start import add_noise, fit, noise_std, start_logits, streams
 from clipopt.types import Images, generator
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from clipopt import files, folders
+from clipopt.io import files, folders
 
 OURS = re.compile(
     r"(config|summary)\.json|steps\.jsonl|checkpoint\.pt|report\.html|(progress|story|turntable)\.(mp4|gif)"

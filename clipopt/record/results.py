@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipopt import files
 from clipopt.geometry.mesh import Mesh
+from clipopt.io import files
 from clipopt.record.report import Log, Picture, Report, render
 from clipopt.record.solid import solid
 from clipopt.record.verdict import verdict

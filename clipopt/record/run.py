@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import torch
 
-from clipopt import files, folders
 from clipopt.geometry.mesh import Mesh
+from clipopt.io import files, folders
 from clipopt.record import results
 from clipopt.record.checkpoint import FORMAT, digest, dumped, load_checkpoint, load_record
 from clipopt.record.folder import (

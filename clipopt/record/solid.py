@@ -5,8 +5,8 @@ from base64 import b64encode
 import torch
 from torch import Tensor
 
-from clipopt import files
 from clipopt.geometry.mesh import Mesh, fit, vertex_normals
+from clipopt.io import files
 
 
 def solid(mesh: Mesh) -> dict[str, str]:

@@ -13,8 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from clipopt.geometry.camera import Cameras
 from clipopt.geometry.mesh import Mesh, take
+from clipopt.geometry.texture import sample_texture
 from clipopt.render.raster import interpolate, rasterize, seen, to_screen
-from clipopt.render.shade import GREY, Light, faces_eye, lit, sample_texture
+from clipopt.render.shade import GREY, Light, faces_eye, lit
 from clipopt.render.silhouette import antialias
 from clipopt.types import Images
 

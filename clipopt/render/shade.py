@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from clipopt.geometry.mesh import Mesh, face_areas, face_normals, take, vertex_normals
 from clipopt.types import Images
@@ -49,13 +48,6 @@ def lit(mesh: Mesh, facing: Bool[Tensor, "b f"], light: Light, *, smooth: bool =
         cosine = (light.toward @ face_normals(mesh.vertices, mesh.faces).T)[..., None].expand(-1, -1, 3)
     cosine = torch.where(facing[..., None], cosine, -cosine)
     return light.ambient + (1 - light.ambient) * cosine.clamp_min(0)
-
-
-def sample_texture(texture: Float[Tensor, "3 _ _"], uv: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
-    """Colours of a texture at `uv`, interpolated between its texels; (0, 0) is its lower left corner."""
-    grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], -1)
-    colors = F.grid_sample(texture[None], grid[None, :, None], padding_mode="border", align_corners=False)
-    return colors[0, :, :, 0].T
 
 
 def solid(color: Float[Tensor, "b 3"], size: tuple[int, int]) -> Images:

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clipopt.geometry.body import Clothes, Skin, coarse_skin
 from clipopt.geometry.camera import Cameras
 from clipopt.geometry.mesh import Edges, Mesh
 from clipopt.render.draw import draw
-from clipopt.render.figure import Clothes, Posed, Skin, coarse_skin
+from clipopt.render.figure import Posed
 from clipopt.render.shade import Light
 from clipopt.types import Images
 

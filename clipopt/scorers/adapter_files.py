@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipopt import files, folders
-from clipopt.folders import at_home
+from clipopt.io import files, folders
+from clipopt.io.folders import at_home
 
 MANIFEST, TENSORS = "adapter.json", "adapter.safetensors"
 FORMAT = 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from clipopt.folders import at_home
+from clipopt.io.folders import at_home
 from clipopt.scorers.classifier import is_natural, load_natural
 from clipopt.scorers.looks import MARK, load_looks
 from clipopt.scorers.protocol import Scorer

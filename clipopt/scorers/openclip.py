@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipopt.folders import at_home
+from clipopt.io.folders import at_home
 from clipopt.scorers.characters import pieces, unread
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import (

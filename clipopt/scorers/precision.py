@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from clipopt.files import cache_folder, write_text
+from clipopt.io.files import cache_folder, write_text
 
 #: bfloat16 costs digits; below this factor over float32 it is not worth them.
 WORTHWHILE = 1.2

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipopt.folders import at_home
+from clipopt.io.folders import at_home
 from clipopt.scorers.characters import pieces, unread
 from clipopt.scorers.hub import SENTENCES, find_weights, hub_folder, is_hub_id, missing_files, reason, without_bars
 from clipopt.scorers.packages import INSTALL, package_folder

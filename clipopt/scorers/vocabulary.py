@@ -224,7 +224,7 @@ def _rows_of(sentences: Sentences, texts: tuple[str, ...]) -> Float[Tensor, "n d
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
-    from clipopt.files import atomic, cache_folder
+    from clipopt.io.files import atomic, cache_folder
 
     mark = hashlib.sha256(json.dumps([sentences.fingerprint, texts]).encode()).hexdigest()[:16]
     name = f"names-{mark}.safetensors"

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipopt.folders import at_home
+from clipopt.io.folders import at_home
 from clipopt.scorers.fingerprint import PROBE_TEXT, fingerprint
 from clipopt.scorers.hub import hub_folder, is_hub_id, missing_files, reason, without_bars
 from clipopt.scorers.precision import resolve_dtype

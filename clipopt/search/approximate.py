@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clipopt import files, folders
+from clipopt.io import files, folders
 from clipopt.search.exact import DAMAGED
 from clipopt.search.store import UNIT, Index
 

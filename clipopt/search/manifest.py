@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipopt import folders
+from clipopt.io import folders
 
 MANIFEST = "index.json"
 FORMAT = 1

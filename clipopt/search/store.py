@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clipopt import files, folders
+from clipopt.io import files, folders
 from clipopt.scorers import Scorer
 from clipopt.scorers.clap import ClapScorer
 from clipopt.search.manifest import LEFTOVER, MANIFEST, PART_FILE, Manifest, is_vacant, parse, read_manifest

@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from clipopt import files
 from clipopt.embedded.painters import Sprite
+from clipopt.io import files
 from recipes.embedded import clipart
 from recipes.embedded.sources import HANDS, HELD_OUT, Hand, Roots, drawings, rendered
 

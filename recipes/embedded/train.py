@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from clipopt.tasks import train, training, trainings
+from clipopt.commands import train, training, trainings
 from recipes.embedded.manners import MANNERS
 from recipes.embedded.painting import Weights, painter, told
 

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from clipopt import files
 from clipopt.embedded import painters
 from clipopt.embedded.captions import vocabulary
 from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, pluralize, things
+from clipopt.io import files
 from clipopt.scorers.tower import words as words_of
 from recipes.embedded import clipart
 from recipes.embedded.hands import CLIPS, open_hands

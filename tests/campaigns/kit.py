@@ -48,7 +48,7 @@ def make(folder: Path | str) -> None:
 
 
 def _solids(folder: Path) -> None:
-    from clipopt.meshes import primitive, save_mesh
+    from clipopt.io.mesh import primitive, save_mesh
 
     mesh = primitive("cone", 80)
     for suffix in ("glb", "obj", "ply", "stl"):
@@ -81,9 +81,9 @@ def _models(folder: Path) -> None:
 
 
 def _rigs(folder: Path) -> None:
-    from clipopt import motions
     from clipopt.embedded.people import stance
     from clipopt.geometry.skeleton import joint_rotations
+    from clipopt.io import motion as motions
     from clipopt.render.figure import pose
 
     posed = [stance(""), stance("L.raise 174 look 40")]

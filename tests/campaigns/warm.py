@@ -131,14 +131,20 @@ def _serve() -> None:
 
 def _load() -> None:
     """Import what commands import, and make what they show at the end small."""
-    import clipopt.tasks
+    import clipopt.commands
 
     for name in _HEAVY:
         importlib.import_module(name)
-    for module in pkgutil.iter_modules(clipopt.tasks.__path__, "clipopt.tasks."):
+    for module in pkgutil.iter_modules(clipopt.commands.__path__, "clipopt.commands."):
         importlib.import_module(module.name)
     importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()  # it tries it once
-    from clipopt.tasks import drawing, filming, indexing, moving, recorded, sculpting, solids
+    from clipopt.commands.work import index as indexing
+    from clipopt.pipelines import run_loop as recorded
+    from clipopt.pipelines.film import loop as filming
+    from clipopt.pipelines.image import loop as drawing
+    from clipopt.pipelines.mesh import loop as sculpting
+    from clipopt.pipelines.mesh import results as solids
+    from clipopt.pipelines.motion import loop as moving
 
     small = {
         solids: {"_TURN_FRAMES": 3, "_TURN_SIDE": 32}, sculpting: {"PICTURE_SIDE": 48, "FRAME_SIDE": 32},

@@ -14,10 +14,10 @@ from clipopt import diffusion
 from clipopt.cli import main
 from clipopt.embedded import generator, generator_training
 from clipopt.embedded.generator_training import CoderTrainer, Recipe, Stage
+from clipopt.pipelines.latent.loop import LatentLoop
+from clipopt.pipelines.latent.methods import settle
+from clipopt.pipelines.views import Item
 from clipopt.scorers import load_scorer
-from clipopt.tasks.generating import Generating
-from clipopt.tasks.methods import settle
-from clipopt.tasks.sight import Item
 
 SMALL = Recipe(stages=(Stage("coder", 3, 4, 1e-3, 10.0), Stage("denoiser", 3, 4, 1e-3, 20.0)), pictures=12)
 
@@ -132,7 +132,7 @@ def test_the_generator_in_the_package_is_small_and_optimization_improves_what_it
     scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
     plan = settle("latent", "embedded", diffusion.load.facts_of("embedded"), {"steps": 8, "crops": 2, "tries": 1})
     items = [Item({text: 1.0}, 0, text) for text in asked]
-    making = Generating(plan, items, asked, [scorer], diffusion.load_pipeline("embedded"), judge=judge)
+    making = LatentLoop(plan, items, asked, [scorer], diffusion.load_pipeline("embedded"), judge=judge)
     assert making.before.shape == (2, 3, 96, 96)
     for _ in making.draw():
         pass

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clipopt.commands import training as tasks_training
 from clipopt.embedded import painters, pictures, training
 from clipopt.embedded.captions import vocabulary
 from clipopt.embedded.concepts import COLOUR_NAMES, number_of, things
@@ -17,7 +18,6 @@ from clipopt.embedded.painters import Painter, nearest_colour
 from clipopt.embedded.pictures import Pictures, paint
 from clipopt.embedded.training import Phase, Recipe
 from clipopt.scorers.tower import TowerConfig
-from clipopt.tasks import training as tasks_training
 from recipes.embedded import clipart, hands, painting, sources
 from recipes.embedded.manners import MANNERS
 from recipes.embedded.painting import WORLD, ManyHands, Weights

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from clipopt.cli import main
+from clipopt.commands import training_sketcher
 from clipopt.diffusion import load_pipeline
 from clipopt.diffusion.load import fingerprint
 from clipopt.embedded import sketcher_training
@@ -26,7 +27,6 @@ from clipopt.embedded.sketcher_training import Recipe, SketcherTrainer, paint, w
 from clipopt.embedded.sketching import said_at_random, sketch
 from clipopt.embedded.stages import Stage
 from clipopt.scorers import load_scorer
-from clipopt.tasks import training_sketcher
 from clipopt.types import generator
 
 SMALL = Recipe(Stage("sketcher", 3, 4, 1e-3, 20.0), pictures=6)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from clipopt.embedded.captions import compatible, slots
-from clipopt.embedded.suite import Prompt, bank, interval, prompts, read
+from clipopt.evaluation.suite import Prompt, bank, interval, prompts, read
 from clipopt.types import generator
 
 

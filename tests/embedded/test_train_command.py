@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from clipopt.cli import main
+from clipopt.commands import training as task
+from clipopt.commands import trainings
+from clipopt.commands.train import Train
 from clipopt.embedded import training
 from clipopt.embedded.captions import vocabulary
 from clipopt.embedded.training import Phase, Recipe, Trainer
 from clipopt.record import check_out
 from clipopt.scorers.tower import TowerConfig, Towers, load_tower
-from clipopt.tasks import training as task
-from clipopt.tasks import trainings
-from clipopt.tasks.train import Train
 
 CONFIG = TowerConfig(
     widths=(8, 16), depths=(1, 1), stem=4, dim=16, text_width=16, text_layers=1, vocabulary=vocabulary()

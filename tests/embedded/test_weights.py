@@ -10,13 +10,13 @@ import torch
 from clipopt.embedded import painters
 from clipopt.embedded.captions import Scene, caption, shape_number
 from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, concepts, learnt
-from clipopt.embedded.suite import bank, prompts, read
+from clipopt.embedded.grammar import WorldGrammar
+from clipopt.evaluation.mesh import solid_bank
+from clipopt.evaluation.shares import evenly
+from clipopt.evaluation.suite import bank, prompts, read
+from clipopt.pipelines.image.loop import ImageLoop, ImagePlan, Item
+from clipopt.pipelines.kinds import Begin
 from clipopt.scorers import load_scorer
-from clipopt.tasks.drawing import Drawing, Item, Plan
-from clipopt.tasks.evaluating_mesh import solid_bank
-from clipopt.tasks.evaluations import evenly
-from clipopt.tasks.grammar import WorldGrammar
-from clipopt.tasks.kinds import Begin
 
 
 @pytest.fixture(scope="module", params=["embedded", "embedded-judge", "embedded-plain"])
@@ -84,7 +84,7 @@ def test_the_judge_reads_what_the_scorer_drew(begin: Begin, steps: int, tries: i
     chosen = evenly(prompts(), 12)
     scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
     items = [Item({p.text: 1.0}, 0, p.text) for p in chosen]
-    drawing = Drawing(Plan(128, 128, steps=steps, crops=4, begin=begin, tries=tries), items, scorer)
+    drawing = ImageLoop(ImagePlan(128, 128, steps=steps, crops=4, begin=begin, tries=tries), items, scorer)
     for _ in drawing.draw():
         pass
     right = [r.right for r in read(judge, drawing.best.images, chosen)]

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from clipopt.geometry.doctor import examine
 from clipopt.geometry.energy import self_intersection
 from clipopt.geometry.mesh import Mesh, face_normals, icosphere, volume
 from clipopt.geometry.remesh import edge_for, remesh, with_faces
-from clipopt.meshes import primitive
+from clipopt.geometry.repair import examine
+from clipopt.io.mesh import primitive
 from clipopt.types import generator
 
 

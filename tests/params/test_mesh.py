@@ -11,7 +11,7 @@ from clipopt.geometry.energy import (
     self_intersection,
 )
 from clipopt.geometry.mesh import Mesh, icosphere
-from clipopt.optim import AdamUniform
+from clipopt.optimizers import AdamUniform
 from clipopt.params import GivenLook, Jacobians, LargeSteps, NormalField, Surface, Texture, VertexColors, Vertices
 from clipopt.types import generator
 

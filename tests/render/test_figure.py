@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from clipopt.embedded.people import stance
+from clipopt.geometry.body import coarse_skin, default_clothes, default_skin
 from clipopt.geometry.mesh import volume
 from clipopt.geometry.skeleton import JOINTS
-from clipopt.render.figure import cameras, coarse_skin, default_clothes, default_skin, look, pose, shoot, surface
+from clipopt.render.figure import cameras, look, pose, shoot, surface
 
 
 def posed(text, **root):

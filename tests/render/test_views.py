@@ -6,7 +6,7 @@ import torch
 
 from clipopt.geometry.camera import turntable
 from clipopt.geometry.mesh import icosphere
-from clipopt.optim import AdamUniform
+from clipopt.optimizers import AdamUniform
 from clipopt.params import LargeSteps, Surface
 from clipopt.render.draw import silhouettes
 from clipopt.render.views import Views, soft_backgrounds

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clipopt import folders
 from clipopt.adapt import Examples, adapt, save_adapter
+from clipopt.io import folders
 from clipopt.scorers import Abstains, KnowsWords, Perceives, ReadsCharacters, Reentrant, Scorer, load_scorer
 from clipopt.scorers.adapted import Adapter
 from clipopt.scorers.adapter_files import check_templates

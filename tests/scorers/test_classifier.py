@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipopt import files
+from clipopt.io import files
 from clipopt.scorers import Abstains, Perceives, Scorer, load_scorer, vocabulary
 from clipopt.scorers.classifier import Classifier, load_natural
 from clipopt.scorers.efficientnet import load_efficientnet

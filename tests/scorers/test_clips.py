@@ -9,8 +9,9 @@ import torch
 from clips_models import extractor, save_clap, save_xclip
 from torch.nn import functional as F
 
-from clipopt import clips, files
-from clipopt.clips import load_film, load_sound, save_sound
+from clipopt.io import files
+from clipopt.io import media as clips
+from clipopt.io.media import load_film, load_sound, save_sound
 from clipopt.scorers import load_scorer
 from clipopt.scorers.clap import is_clap, load_clap
 from clipopt.scorers.xclip import load_xclip

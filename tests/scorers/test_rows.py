@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from clipopt.pipelines.kinds import has_natural
 from clipopt.scorers import vocabulary
-from clipopt.tasks.kinds import has_natural
 
 pytestmark = pytest.mark.skipif(not has_natural(), reason="needs the packages of clipopt[natural]")
 

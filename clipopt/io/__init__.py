@@ -1,0 +1,1 @@
+"""Read and write pictures, films, sounds, meshes, motions and rigs."""

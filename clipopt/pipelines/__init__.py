@@ -1,0 +1,1 @@
+"""Engines that make pictures, latents, meshes, motions and films."""

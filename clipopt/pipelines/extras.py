@@ -1,0 +1,82 @@
+"""What pictures should be beside what the prompt says: terms of the loss that a user can ask for."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipopt.io.folders import at_home
+
+if TYPE_CHECKING:
+    from clipopt.io.image import Alpha
+    from clipopt.pipelines.penalties import Penalties
+    from clipopt.scorers import Scorer
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What the pictures should be beside what the prompt says. Each is a term of the loss, in the log and report."""
+
+    symmetry: float = 0.0
+    """Weight of the difference between left and right; 10 is much."""
+    saturation: float = 0.0
+    """How much more colourful, or below 0 paler; 0.3 is much."""
+    border: float = 0.0
+    """Weight of what is in the outer tenth beside one plain colour; 10 is much."""
+    few_colours: float = 0.0
+    """How much every pixel is pulled to a colour of --palette, which must then be a name or colours; 10 is much. Softer
+    than --param palette, and with any other."""
+    edges: Path | None = None
+    """A picture whose outlines those of the result shall follow."""
+    edge_weight: float = 0.5
+    """How much; 2 is much."""
+    likeness: float = 0.0
+    """How much the scorer shall go on seeing in the picture what it sees in --init, stage by stage where it tells; 1
+    is much. --keep compares pixels instead."""
+    aesthetic: str | None = None
+    """A head that guesses how people like a picture: a file, or OWNER/MODEL/FILE on the Hugging Face hub. It reads the
+    embeddings of the model that it was trained on, which must be the first --scorer."""
+    aesthetic_weight: float = 0.02
+    """How much."""
+
+    def load(self, scorer: "Scorer", palette: str, *, has_init: bool, alpha: "Alpha" = "white") -> "Penalties":
+        """Everything that is named here, checked and in memory.
+
+        Raises:
+            ValueError: a number is out of its range, a file cannot be read, or something does not go together.
+        """
+        for name, value in vars(self).items():
+            if isinstance(value, float | int) and not (math.isfinite(value) and (value >= 0 or name == "saturation")):
+                raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {value}")
+        if self.likeness and not has_init:
+            raise ValueError("--likeness speaks of a picture: give it with --init FILE")
+        import torch
+
+        from clipopt.io.image import LOOKED_AT, load_image
+        from clipopt.losses import load_aesthetic
+        from clipopt.params.palette import fixed_colours
+        from clipopt.pipelines.image.parameters import parse_palette
+        from clipopt.pipelines.penalties import Penalties
+
+        colours = parse_palette(palette) if self.few_colours else None
+        if isinstance(colours, int):
+            raise ValueError(f"--few-colours needs a --palette by name or of colours, got {palette} to be learned")
+        if isinstance(colours, str):
+            colours = fixed_colours(colours)
+        edges = None if self.edges is None else load_image(self.edges, alpha=alpha, most=LOOKED_AT)
+        head = None if self.aesthetic is None else load_aesthetic(self.aesthetic)
+        if head is not None:
+            with torch.no_grad():
+                device = scorer.encode_text(["a picture"]).device
+                head(scorer.encode_image(torch.full((1, 3, 8, 8), 0.5, device=device)))
+        return Penalties(self, scorer, colours, edges, head)
+
+    def fingerprints(self) -> dict[str, str]:
+        """What the files hold, in short."""
+        paths = {
+            "edges": self.edges,
+            "aesthetic": None if self.aesthetic is None else at_home(self.aesthetic),
+        }
+        read = {name: path for name, path in paths.items() if path is not None and path.is_file()}
+        return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in read.items()}

@@ -1,0 +1,1 @@
+"""Pictures of a generator from text."""

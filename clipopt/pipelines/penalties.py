@@ -1,0 +1,60 @@
+"""The terms of the loss that `clipopt.pipelines.extras` ask for."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipopt import losses
+from clipopt.losses import Aesthetic
+from clipopt.losses.perceptual import Likeness
+from clipopt.pipelines.extras import Extras
+from clipopt.pipelines.views import resize
+from clipopt.scorers import Scorer
+from clipopt.types import Images
+
+
+class Penalties:
+    """The terms that `Extras` ask for, of pictures of any size."""
+
+    def __init__(
+        self, extras: Extras, scorer: Scorer, colours: Tensor | None, edges: Images | None, head: Aesthetic | None
+    ) -> None:
+        self.extras, self.scorer = extras, scorer
+        self._colours, self._edges, self._head = colours, edges, head
+        self._size: tuple[int, ...] = ()
+
+    def __call__(self, images: Images, given: Images | None) -> dict[str, Tensor]:
+        """The weighted terms, each of shape (items,); `given` is the picture that they began as."""
+        e, terms = self.extras, {}
+        if images.shape[-2:] != self._size:
+            self._enter(images, given)
+        if e.symmetry:
+            terms["symmetry"] = e.symmetry * losses.symmetry(images)
+        if e.saturation:
+            terms["saturation"] = -e.saturation * losses.saturation(images)
+        if e.border:
+            terms["border"] = e.border * losses.border(images)
+        if self._colours is not None:
+            terms["few colours"] = e.few_colours * losses.palette(images, self._colours)
+        if self._edges is not None:
+            terms["edges"] = e.edge_weight * losses.edges(_shrink(images, self._seen), self._map)
+        if self._likeness is not None:
+            terms["likeness"] = e.likeness * self._likeness(images)
+        if self._head is not None:
+            terms["aesthetic"] = e.aesthetic_weight * self._head.penalty(self.scorer.encode_image(images))
+        return terms
+
+    def _enter(self, images: Images, given: Images | None) -> None:
+        """Make what has the resolution of the pictures."""
+        size = (images.shape[-2], images.shape[-1])
+        self._size = size
+        if self._edges is not None:
+            # As coarse as the scorer sees: at full size, grain is the cheapest outline.
+            zoom = min(1.0, self.scorer.image_size / min(size))
+            self._seen = (max(1, round(zoom * size[0])), max(1, round(zoom * size[1])))
+            self._map = losses.edge_strength(_shrink(resize(self._edges, size).to(images), self._seen))
+        asked = self.extras.likeness and given is not None
+        self._likeness = Likeness(self.scorer, given.to(images)) if asked and given is not None else None
+
+
+def _shrink(images: Images, size: tuple[int, int]) -> Images:
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
