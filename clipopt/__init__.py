@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipopt import augment, diffusion, losses, params
+    from clipopt import augment, captions, diffusion, losses, params, pipelines, render, search
     from clipopt.ensemble import Ensemble
     from clipopt.io.files import save
     from clipopt.io.mesh import load_mesh, save_mesh
@@ -32,6 +32,7 @@ __all__ = [
     "Step",
     "Target",
     "augment",
+    "captions",
     "diffusion",
     "generator",
     "load_mesh",
@@ -39,8 +40,11 @@ __all__ = [
     "losses",
     "optimize",
     "params",
+    "pipelines",
+    "render",
     "save",
     "save_mesh",
+    "search",
     "target",
     "text_off",
 ]

@@ -1,7 +1,8 @@
 """The command line: `clipopt COMMAND ...`, one command per file in `clipopt.commands`.
 
-A command is a frozen dataclass of settings, whose docstrings are its help, with a method `prepare` that checks
-everything, writes nothing and returns the work as a function. So bad input is told apart from a failure.
+A command is a frozen dataclass of options, whose docstrings are its help. What it does stands in
+`clipopt.commands.work`: a function `prepare` that takes the options, checks everything, writes nothing and returns the
+work as a function. So bad input is told apart from a failure.
 """
 
 import codecs
@@ -19,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any
 
 from clipopt.io.folders import BusyError
 from clipopt.io.terminal import forget_notes, say_notes
@@ -56,8 +57,8 @@ Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 TASKS = {
     "image": "image.Image",
     "latent": "latent.Latent",
-    "mesh": "mesh.Solid",
-    "motion": "motion.MotionTask",
+    "mesh": "mesh.Mesh",
+    "motion": "motion.Motion",
     "story": "story.Story",
     "caption": "caption.Caption",
     "rank": "caption.Rank",
@@ -83,6 +84,8 @@ TASKS = {
     "eval natural": "eval_natural.EvaluateNatural",
 }
 """The dataclass of each command in `clipopt.commands`; of some the second word says which."""
+MAKING = ("image", "latent", "mesh", "motion", "story")
+"""Those that make something, which one module carries out."""
 TRACEBACK = "CLIPOPT_TRACEBACK"
 """Set in the environment, a failure shows where it happened."""
 TOO_DEEP = "what was given is nested too deeply to be read: JSON within JSON, most likely"
@@ -90,22 +93,6 @@ LARGEST, LARGEST_SEED = 10**7, 2**63 - 1
 """Of the whole numbers that options take, however many steps, pictures or faces they count."""
 LONGEST = 2000
 """Characters of an error's line."""
-
-
-@runtime_checkable
-class Settings(Protocol):
-    """What a task's dataclass can do."""
-
-    def prepare(self) -> Callable[[], None]:
-        """Check everything, write nothing, and return the work.
-
-        The work raises `KeyboardInterrupt` once it has saved what an interrupted run leaves.
-
-        Raises:
-            ValueError: a setting is wrong; one line says expected, got and what to do.
-            OSError: a file cannot be read, or a folder cannot be written.
-        """
-        ...
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,7 +129,8 @@ def _run(arguments: Sequence[str]) -> int:
     at_work = False
     try:
         forget_notes()
-        work = _parse(command, rest).prepare()
+        module, settings = _parse(command, rest)
+        work = _prepare(module, settings)
         at_work = True
         say_notes()
         work()
@@ -161,7 +149,15 @@ def _run(arguments: Sequence[str]) -> int:
     return DONE
 
 
-def _parse(command: str, arguments: Sequence[str]) -> Settings:
+def _prepare(module: str, settings: Any) -> Callable[[], None]:
+    """Check everything, write nothing, and return the work of a command."""
+    work = import_module(f"clipopt.commands.work.{'making' if module in MAKING else module}")
+    prepared: Callable[[], None] = work.prepare(settings)
+    return prepared
+
+
+def _parse(command: str, arguments: Sequence[str]) -> tuple[str, Any]:
+    """The module of a command and its settings."""
     kinds = [name.removeprefix(f"{command} ") for name in TASKS if name.startswith(f"{command} ")]
     kind = arguments[0] if arguments else ""
     name = f"{command} {kind}" if kind in kinds else command
@@ -174,10 +170,10 @@ def _parse(command: str, arguments: Sequence[str]) -> Settings:
         what = f"cannot {command} {kind!r}{_meant(kind, kinds)}" if kind[:1].strip("-") else f"say what to {command}"
         raise ValueError(f"{what}: expected one of {', '.join(kinds)} (`clipopt {command} --help`)")
     module, _, task = TASKS[name].partition(".")
-    return _settings(getattr(import_module(f"clipopt.commands.{module}"), task), command, arguments)
+    return module, _settings(getattr(import_module(f"clipopt.commands.{module}"), task), command, arguments)
 
 
-def _settings(task: Any, command: str, arguments: Sequence[str]) -> Settings:
+def _settings(task: Any, command: str, arguments: Sequence[str]) -> Any:
     import tyro
 
     registry = tyro.constructors.ConstructorRegistry()
@@ -186,7 +182,7 @@ def _settings(task: Any, command: str, arguments: Sequence[str]) -> Settings:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            settings: Settings = tyro.cli(
+            settings = tyro.cli(
                 task,
                 prog=program,
                 args=arguments,

@@ -1,6 +1,46 @@
 """Tests run in two processes (`-n 2` in pyproject.toml; `-n 0` for one), each and its children on one thread."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before anything imports torch, which reads it once
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+from clipopt.pipelines import kinds
+from clipopt.scorers.tower import TowerConfig, Towers
+
+WORDS = "a an the red green blue apple tree star fox snow text on in background"
+
+
+@pytest.fixture(scope="session")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The options that name two small random towers: what a run does does not depend on what they learnt."""
+    folder = tmp_path_factory.mktemp("towers")
+    options = []
+    for seed, role in enumerate(("scorer", "judge")):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            config = TowerConfig(
+                image_size=16, widths=(8, 16), depths=(1, 1), dim=16, text_width=16, text_layers=1,
+                vocabulary=tuple(WORDS.split()),
+            )  # fmt: skip
+            Towers(config).save(folder / f"{role}.safetensors")
+        options += [f"--{role}", str(folder / f"{role}.safetensors")]
+    return options
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to run in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def unnatural(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the packages of clipopt[natural] were not installed."""
+    monkeypatch.setattr(kinds, "find_spec", lambda _: None)

@@ -17,6 +17,7 @@ from clipopt.types import Images
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Task(Protocol):
     """Settings of an evaluation."""
 
@@ -33,6 +34,7 @@ class Task(Protocol):
         """Whether the summary is told as JSON."""
 
 
+@runtime_checkable
 class Suited(Protocol):
     """Which prompts of a suite are asked."""
 

@@ -4,6 +4,8 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -22,26 +24,71 @@ CHECKPOINT_SECONDS, SAVING = 10.0, 0.05
 """A checkpoint is written this often, or less often where that would take more than this share of the time."""
 
 
-@runtime_checkable
-class _Lasting(Protocol):
-    @property
-    def steps(self) -> int: ...
+@dataclass(frozen=True)
+class Update:
+    """What became of a run: after a step, a look of a search, or a frame.
+
+    Attributes:
+        done: How much is done, of the loop's `total`.
+        step: The step of the optimizer, where it was one.
+        scores: What scorer and judge think, where they looked.
+        told: What a progress bar says besides.
+    """
+
+    done: int
+    step: Step | None = None
+    scores: Mapping[str, PerItem] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
+
+
+Status = Literal["done", "interrupted", "failed"]
 
 
 @runtime_checkable
-class _Scored(Protocol):
-    @property
-    def score(self) -> PerItem: ...
+class Loop(Protocol):
+    """Something in the making, that can be taken up again."""
 
-
-@runtime_checkable
-class Making(Protocol):
-    """Items in the making."""
+    unit: str
+    """What `total` counts."""
 
     @property
-    def plan(self) -> _Lasting:
-        """Says how many steps there are."""
+    def total(self) -> int:
+        """How much there is to do."""
         ...
+
+    @property
+    def label(self) -> str:
+        """What is made, in words."""
+        ...
+
+    def updates(self, start: int = 0) -> Iterator[Update]:
+        """All that is left to do when `start` is done."""
+        ...
+
+    def record(self, run: Run, update: Update | None) -> None:
+        """Write what the film shows after an update; None before the first one."""
+        ...
+
+    def finish(self, run: Run, status: Status, reason: str) -> dict[str, Any]:
+        """Write the results; returns the summary."""
+        ...
+
+    def extend(self, steps: int | None) -> None:
+        """Take more steps, so many in all; None leaves it as it is."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What is needed to go on, bit for bit on the CPU with as many threads."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        ...
+
+
+@runtime_checkable
+class Items(Protocol):
+    """A loop that makes several items at once, step by step."""
 
     @property
     def items(self) -> Sequence[Any]:
@@ -49,70 +96,77 @@ class Making(Protocol):
         ...
 
     @property
-    def best(self) -> _Scored:
-        """Each item at its best so far."""
+    def best(self) -> Any:
+        """Each item at its best so far, with its `score`."""
         ...
 
     def draw(self, start: int = 0) -> Iterator[tuple[Step, dict[str, PerItem]]]:
         """Yields every step from `start` on, with the scores of the items where it looked."""
         ...
 
-    def frame(self) -> Images:
-        """What the film shows of the items now."""
-        ...
 
-    def prepare(self) -> None:
-        """Stand where the first step starts from, if it is not there already."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """What is needed to go on."""
-        ...
+def updates_of(loop: Items, start: int) -> Iterator[Update]:
+    """The steps of a loop as updates, which tell the loss of an item and the mean scores."""
+    shown = {"score": loop.best.score}
+    for step, scores in loop.draw(start):
+        shown |= scores
+        means = {name: f"{float(values.nanmean()):.3f}" for name, values in shown.items() if not values.isnan().all()}
+        told = {"loss": f"{float(step.loss) / len(loop.items):.3f}", **means}
+        yield Update(step.index + 1, step, {name: scores[name] for name in ("score", "judge") if name in scores}, told)
 
 
-def carry_out(
-    making: Making, run: Run, finish: Callable[[Exception | None], dict[str, Any]], *, quiet: bool = False
-) -> dict[str, Any]:
-    """Take the steps that are left, writing everything down.
+def preview(run: Run, update: Update | None, total: int, frame: Callable[[], Images]) -> None:
+    """Keep a frame of the progress film, if it is its turn.
+
+    Raises:
+        FloatingPointError: it is not finite.
+    """
+    if update is None or update.done % max(1, total // FRAMES) == 0:
+        run.preview(finite(frame(), 0 if update is None else update.done))
+
+
+def carry_out(loop: Loop, run: Run, *, quiet: bool = False) -> dict[str, Any]:
+    """Do what is left to do, writing everything down; returns what summary.json holds.
 
     Args:
-        making: What is made.
+        loop: What is made.
         run: Where it is written.
-        finish: Called in the end with what made it stop, if anything did; returns the summary, or raises.
         quiet: No progress bar.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP, after the step in progress was finished and everything was saved.
+        FloatingPointError: something is not finite; the best so far is in the folder.
+        MemoryError: there was not enough of it; likewise.
+        OSError: something could not be written.
+        RuntimeError: it failed in another way.
     """
-    steps, failure = making.plan.steps, None
-    frame_every = max(1, steps // FRAMES)
+    failure, stopped = None, False
     with run, graceful_interrupt() as interrupted:
-        bar = progress(steps, initial=run.step, unit="step", quiet=quiet)
+        bar = progress(loop.total, initial=run.step, unit=loop.unit, quiet=quiet)
         saved, pause = time.monotonic(), CHECKPOINT_SECONDS
         try:
             if run.step == 0:
-                making.prepare()
-                run.preview(making.frame())
-            shown = {"score": making.best.score}
-            for step, scores in making.draw(run.step):
-                shown |= scores
-                run.log(step.index, step.loss, step.terms, score=scores.get("score"), judge=scores.get("judge"))
-                if run.step % frame_every == 0:
-                    run.preview(finite(making.frame(), run.step))
-                means = {
-                    name: f"{float(values.nanmean()):.3f}" for name, values in shown.items() if not values.isnan().all()
-                }
-                bar.set_postfix(loss=f"{float(step.loss) / len(making.items):.3f}", **means, refresh=False)
-                bar.update()
-                if interrupted():
+                loop.record(run, None)
+            for update in loop.updates(run.step):
+                if update.step is not None:
+                    run.log(update.step.index, update.step.loss, update.step.terms, **update.scores)
+                loop.record(run, update)
+                if update.told:
+                    bar.set_postfix(**update.told, refresh=False)
+                bar.update(update.done - bar.n)
+                if interrupted() and update.done < loop.total:
+                    stopped = True
                     break
                 if time.monotonic() - saved > pause:
                     began = time.monotonic()
-                    run.save(making.state())
+                    run.save(loop.state())
                     saved = time.monotonic()
                     pause = max(CHECKPOINT_SECONDS, (saved - began) / SAVING)
         except Exception as error:  # whatever it is, the best so far is worth keeping
             failure = error
         finally:
             bar.close()
-        return conclude(run, making.state, finish, failure, interrupted)
+        return _conclude(loop, run, failure, stopped, interrupted)
 
 
 def finite(images: Images, step: int) -> Images:
@@ -126,36 +180,18 @@ def finite(images: Images, step: int) -> Images:
     return images
 
 
-def conclude(
-    run: Run,
-    state: Callable[[], dict[str, Any]],
-    finish: Callable[[Exception | None], dict[str, Any]],
-    failure: Exception | None,
-    interrupted: Callable[[], bool],
+def _conclude(
+    loop: Loop, run: Run, failure: Exception | None, stopped: bool, interrupted: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Save a run and write its results, also of one that failed.
-
-    Args:
-        run: Which.
-        state: Gives what is needed to go on.
-        finish: Called with what made it stop, if anything did; returns the summary, or raises.
-        failure: What made it stop.
-        interrupted: Whether it was asked to stop.
-
-    Raises:
-        KeyboardInterrupt: it was, and has not done all.
-        FloatingPointError: it failed.
-        MemoryError: there was not enough of it.
-        OSError: something could not be written.
-        RuntimeError: it failed in another way.
-    """
+    """Save a run and write its results, also of one that failed."""
     if failure is None:
         try:
-            run.save(state())
+            run.save(loop.state())
         except Exception as error:  # a full disk may have room for the results
             failure = error
+    status: Status = "failed" if failure is not None else "interrupted" if stopped else "done"
     try:
-        summary = finish(failure)
+        summary = loop.finish(run, status, reason(failure) if failure else "")
     except Exception as error:
         if failure is None and interrupted():  # such as a film that was stopped, too
             raise KeyboardInterrupt from error
@@ -188,27 +224,23 @@ def reason(failure: Exception) -> str:
     return said if said and foreseen else f"{type(failure).__name__}: {said}".rstrip(": ")
 
 
-def status_of(run: Run, steps: int, failure: Exception | None) -> Literal["done", "interrupted", "failed"]:
-    """How a run of `steps` ended."""
-    if failure is not None:
-        return "failed"
-    return "done" if run.step == steps else "interrupted"
-
-
-def begin(task: str, settings: Any, name: str, config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> Run:
-    """Start a run in the folder that settings name.
+def begin(
+    settings: Any, loop: Loop, fingerprints: Mapping[str, str], *, out: Path | None, overwrite: bool = False
+) -> Run:
+    """Start a run.
 
     Args:
-        task: The command.
-        settings: As given; they have `out` and `overwrite`.
-        name: What a new folder is called after.
-        config: The settings as config.json keeps them, of which `from_config` makes settings again.
+        settings: As given; their `config` is what config.json keeps, of which `from_config` makes settings again.
+        loop: What is made of them.
         fingerprints: Of the models and files that take part.
+        out: The folder, exactly; None for a new one, which is called after what is made.
+        overwrite: Replace the run that `out` holds.
     """
+    config = settings.config(loop)
     asked = from_config(type(settings), json.loads(dumped({k: v for k, v in config.items() if k != WORDS})))
     return Run.create(
-        settings.out, task, name, config, command=command_line(task, asked), fingerprints=fingerprints,
-        overwrite=settings.overwrite,
+        out, settings.task, loop.label, config, command=command_line(settings.task, asked), fingerprints=fingerprints,
+        overwrite=overwrite,
     )  # fmt: skip
 
 

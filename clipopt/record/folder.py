@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tempfile
 import time
 import unicodedata
@@ -163,6 +164,14 @@ def clear(folder: Path) -> None:
     for path, _ in numbered(folder):
         path.unlink()
     remove_temporary(folder)
+
+
+def copy_run(source: Path, folder: Path) -> None:
+    """Copy a run into a folder that is empty or holds another run, which it replaces."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with folders.writing(folder):
+        clear(folder)
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))
 
 
 def numbered(folder: Path) -> list[tuple[Path, int]]:

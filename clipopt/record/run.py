@@ -246,10 +246,10 @@ class Run:
             temporary.write_bytes(frame)
         self._frames = sorted({*self._frames, self.step})
 
-    def frame(self, image: Images) -> Path:
-        """Keep one picture, number `step` of a series that is a result itself, in frames/; of any size, lossless."""
+    def frame(self, number: int, image: Images) -> Path:
+        """Keep one picture of a series that is a result itself, in frames/; of any size, lossless."""
         self._repair()
-        path = self.folder / "frames" / f"{self.step:06d}.png"
+        path = self.folder / "frames" / f"{number:06d}.png"
         path.parent.mkdir(exist_ok=True)
         files.save(path, image)
         return path

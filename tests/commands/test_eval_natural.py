@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from clipopt.cli import main
-from clipopt.evaluation import natural as measuring_natural
+from clipopt.commands.work import eval_natural_run as measuring_natural
 from clipopt.evaluation.natural_suite import CLASSES, SENTENCES, TUNING, TWINS, sought_classes
 from clipopt.evaluation.shares import wilson
 

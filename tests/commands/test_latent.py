@@ -18,6 +18,7 @@ from clipopt.io.files import load_image, save
 from clipopt.pipelines import run_loop as recorded
 from clipopt.pipelines.latent import loop as generating
 from clipopt.pipelines.latent.methods import EMBEDDED, METHODS, PUBLISHED, UNIVERSAL, settle
+from clipopt.pipelines.models import Models
 from clipopt.types import generator
 
 QUICK = ["--size", "16", "--sample-steps", "2", "--crops", "1", "--guidance", "2", "--quiet", "--device", "cpu"]
@@ -171,7 +172,7 @@ def test_weights_and_negatives_reach_scorer_and_generator(pipeline: str, towers:
         ('{"a red apple": 1, "snow": -0.5}',), generator=pipeline, negative=("text",), scorer=(towers[1],),
         judge="none", size="16", sample_steps=1, device="cpu",
     )  # fmt: skip
-    making, _ = settings._load()
+    making, _ = settings.load(Models())
     assert making.sampler is not None
     assert making.sampler.prompts == ["a red apple"]
     assert making.sampler._negative == "text"

@@ -21,7 +21,7 @@ from PIL import Image as Picture
 from toy import ToyScorer
 
 from clipopt.cli import _settings, main
-from clipopt.commands.mesh import Solid
+from clipopt.commands.mesh import Mesh as MeshCommand
 from clipopt.geometry.mesh import Mesh, Place, icosphere
 from clipopt.io import mesh as meshes
 from clipopt.pipelines.mesh import loop as sculpting
@@ -356,7 +356,7 @@ def test_each_guard_against_cheating_can_be_switched_off(towers: list[str]):
     scorer = load_scorer(towers[1])
 
     def first(*options: str) -> float:
-        settings = _settings(Solid, "mesh", ["a red apple", *options])
+        settings = _settings(MeshCommand, "mesh", ["a red apple", *options])
         views = replace(settings.staging.make(scorer, textured=True), count=4)
         plan = MeshPlan(faces=(), views=views)
         ball = icosphere(2)

@@ -12,8 +12,8 @@ import pytest
 from clipopt.cli import _parse
 from clipopt.commands.image import Image
 from clipopt.commands.latent import Latent
-from clipopt.commands.mesh import Solid
-from clipopt.commands.motion import MotionTask
+from clipopt.commands.mesh import Mesh
+from clipopt.commands.motion import Motion
 from clipopt.commands.story import Story
 from clipopt.pipelines.config import anchored, as_config, command_line, from_config
 from clipopt.pipelines.editing import Editing
@@ -38,11 +38,11 @@ SETTINGS = [
     Image(("a",), editing=Editing(init=Path("/x y/-a.png"), was="-x", region=((Path("/m.png"), "a tree"),), tile=True)),
     Image(("a",), transparent=True, extras=Extras(saturation=-1e-05, edges=Path("/e.png"), aesthetic="-h.pt")),
     Latent(("-a b",), init=Path("/i.png"), negative=("x", "y"), told="-t", guidance=0.0),
-    Solid(("a", "b"), staging=Staging(elevation=(-20.0, 5.0), view=(("back", "a tail"), ("front", "a face")))),
-    MotionTask(("a person waves",), steps=0, in_place=True, phases="a; b"),
+    Mesh(("a", "b"), staging=Staging(elevation=(-20.0, 5.0), view=(("back", "a tail"), ("front", "a face")))),
+    Motion(("a person waves",), steps=0, in_place=True, phases="a; b"),
     Story(("a", "b"), pan="-0.1,0.2", zoom=0.9),
 ]  # fmt: skip
-NAMES = {Image: "image", Latent: "latent", Solid: "mesh", MotionTask: "motion", Story: "story"}
+NAMES = {Image: "image", Latent: "latent", Mesh: "mesh", Motion: "motion", Story: "story"}
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: type(settings).__name__)

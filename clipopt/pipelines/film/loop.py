@@ -1,9 +1,8 @@
 """The loop behind `clipopt story`: move the picture, draw on, keep the frame."""
 
 import math
-import time
 from collections.abc import Iterator, Mapping
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,9 +15,7 @@ from clipopt.objective import Matching
 from clipopt.pipelines.film.plan import FilmPlan
 from clipopt.pipelines.film.timeline import Timeline
 from clipopt.pipelines.image.loop import views
-from clipopt.pipelines.interrupt import graceful_interrupt
-from clipopt.pipelines.progress import progress
-from clipopt.pipelines.run_loop import CHECKPOINT_SECONDS, conclude, finite, reason, status_of
+from clipopt.pipelines.run_loop import Status, Update, finite
 from clipopt.record import Film, Run
 from clipopt.scorers import Scorer, Target, target
 from clipopt.types import Images, PerItem, generator
@@ -50,7 +47,9 @@ class Eye:
 
 
 class FilmLoop:
-    """A film in the making: `frames` is the loop, `run` the loop with a record and a progress bar."""
+    """A film in the making: `frames` is the loop; see `clipopt.pipelines.run_loop.Loop`."""
+
+    unit = "frame"
 
     def __init__(
         self,
@@ -114,36 +113,35 @@ class FilmLoop:
         image: Images = self.image()
         return image
 
-    def run(self, run: Run, *, quiet: bool = False) -> dict[str, Any]:
-        """`frames` with a folder and a progress bar; returns what summary.json holds.
+    @property
+    def total(self) -> int:
+        """Frames."""
+        return self.count
 
-        Raises:
-            KeyboardInterrupt: Ctrl-C, after the frame in progress was finished and everything was saved.
-            FloatingPointError: as `frames`; the film so far is in the folder.
-        """
-        failure: Exception | None = None
+    @property
+    def label(self) -> str:
+        """The first prompt."""
+        return self.timeline.keys[0].label
+
+    def extend(self, steps: int | None) -> None:
+        """A film is as long as its timeline."""
+
+    def images(self) -> Images:
+        """The frame as it is now."""
+        return self.picture()
+
+    def updates(self, start: int = 0) -> Iterator[Update]:
+        """`frames` as updates, with scores now and then."""
         look_every = max(1, self.count // LOOKS)
-        with run, graceful_interrupt() as interrupted:
-            bar = progress(self.count, initial=run.step, unit="frame", quiet=quiet)
-            saved = time.monotonic()
-            try:
-                for frame, step in self.frames(run.step):
-                    picture = finite(self.picture(), frame)
-                    run.frame(picture)
-                    scores = self._look(picture) if frame % look_every == 0 else {}
-                    run.log(frame, step.loss, step.terms, **scores)
-                    bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
-                    bar.update()
-                    if interrupted():
-                        break
-                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        run.save(self.state())
-                        saved = time.monotonic()
-            except Exception as error:  # whatever it is, the film so far is worth keeping
-                failure = error
-            finally:
-                bar.close()
-            return conclude(run, self.state, partial(self._finish, run), failure, interrupted)
+        for frame, step in self.frames(start):
+            picture = finite(self.picture(), frame)
+            scores = self._look(picture) if frame % look_every == 0 else {}
+            yield Update(frame + 1, replace(step, index=frame), scores, {"loss": f"{float(step.loss):.3f}"})
+
+    def record(self, run: Run, update: Update | None) -> None:
+        """Write every frame."""
+        if update is not None:
+            run.frame(update.done - 1, self.picture())
 
     def _look(self, picture: Images) -> dict[str, PerItem]:
         scores = {"score": self.scorer(picture)}
@@ -155,10 +153,11 @@ class FilmLoop:
         begun = sum(key.at * fps < done for key in self.timeline.keys)
         return [min(int(second * fps + 1e-6), done - 1) for second in self.timeline.peaks()[:begun]]
 
-    def _finish(self, run: Run, failure: Exception | None) -> dict[str, Any]:
+    def finish(self, run: Run, status: Status, reason: str) -> dict[str, Any]:
+        """Write the film; returns the summary."""
         frames = run.frames()
         if not frames:
-            raise failure or OSError("no frame of the film is left")
+            raise OSError("no frame of the film is left")
 
         def nearest(wanted: int) -> int:
             return min(frames, key=lambda frame: abs(frame - wanted))
@@ -172,8 +171,8 @@ class FilmLoop:
             best=best,
             labels=[key.label for key in self.timeline.keys][: len(peaks)],
             scores=scores | {"at second": [round(peak / self.plan.fps, 3) for peak in peaks]},
-            status=status_of(run, self.count, failure),
-            reason=reason(failure) if failure else "",
+            status=status,
+            reason=reason,
             film=Film(frames, "story", self.plan.fps, unit="frame", shown=GIF_FRAMES, hold=0),
         )
 

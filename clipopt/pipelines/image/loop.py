@@ -23,7 +23,7 @@ from clipopt.pipelines.kinds import VECTORS, Cutouts
 from clipopt.pipelines.penalties import Penalties
 from clipopt.pipelines.resources import halving
 from clipopt.pipelines.results import Best
-from clipopt.pipelines.run_loop import carry_out, reason, status_of
+from clipopt.pipelines.run_loop import Status, Update, preview, updates_of
 from clipopt.pipelines.views import HELD_OUT_VIEWS, Item, Mask, Part, box, resize, seam, views
 from clipopt.pipelines.vocabulary import unknown_words
 from clipopt.record import Run
@@ -71,7 +71,9 @@ class _Sights(NamedTuple):
 
 
 class ImageLoop:
-    """Pictures in the making: `draw` is the loop, `run` the loop with a record and a progress bar."""
+    """Pictures in the making: `draw` is the loop; see `clipopt.pipelines.run_loop.Loop`."""
+
+    unit = "step"
 
     def __init__(
         self,
@@ -329,17 +331,32 @@ class ImageLoop:
         if self.plan.low_first and isinstance(self.image, Pyramid):
             self.image.open(min(1.0, step / (self.plan.low_first * self.plan.steps)))
 
-    def run(self, run: Run, *, quiet: bool = False) -> dict[str, Any]:
-        """`draw` with a folder and a progress bar; returns what summary.json holds.
+    @property
+    def total(self) -> int:
+        """Steps of the optimizer."""
+        return self.plan.steps
 
-        Raises:
-            KeyboardInterrupt: Ctrl-C, after the step in progress was finished and everything was saved.
-            FloatingPointError: as `draw`; the best pictures so far are in the folder.
-            MemoryError: likewise.
-        """
-        return carry_out(self, run, partial(self._finish, run), quiet=quiet)
+    @property
+    def label(self) -> str:
+        """What the first picture shows."""
+        return self.items[0].label
 
-    def _finish(self, run: Run, failure: Exception | None) -> dict[str, Any]:
+    def images(self) -> Images:
+        """The pictures as they are now."""
+        return self.pictures()
+
+    def updates(self, start: int = 0) -> Iterator[Update]:
+        """`draw` as updates."""
+        return updates_of(self, start)
+
+    def record(self, run: Run, update: Update | None) -> None:
+        """A frame of the film now and then; the first one of the start."""
+        if update is None:
+            self.prepare()
+        preview(run, update, self.total, self.frame)
+
+    def finish(self, run: Run, status: Status, reason: str) -> dict[str, Any]:
+        """Write the results; returns the summary."""
         best, last = self.best, self.pictures()
         if not torch.isfinite(last).all():
             last = best.images
@@ -357,8 +374,8 @@ class ImageLoop:
             last=last,
             labels=[item.label for item in self.items],
             scores=scores,
-            status=status_of(run, self.plan.steps, failure),
-            reason=reason(failure) if failure else "",
+            status=status,
+            reason=reason,
             facts=self._readings(self.best.images),
         )
 

@@ -19,7 +19,7 @@ from clipopt.pipelines.latent.methods import GRADIENT, LatentPlan
 from clipopt.pipelines.latent.particles import Pool
 from clipopt.pipelines.resources import halving
 from clipopt.pipelines.results import Best
-from clipopt.pipelines.run_loop import carry_out, reason, status_of
+from clipopt.pipelines.run_loop import Status, Update, preview, updates_of
 from clipopt.pipelines.views import HELD_OUT_VIEWS, Item, Sight, resize
 from clipopt.record import Run
 from clipopt.scorers import Scorer, target
@@ -29,7 +29,7 @@ CHUNK = 64
 
 
 class LatentLoop:
-    """Pictures of a generator in the making; see `clipopt.pipelines.run_loop.Making`.
+    """Pictures of a generator in the making; see `clipopt.pipelines.run_loop.Loop`.
 
     Args:
         plan: How.
@@ -42,6 +42,8 @@ class LatentLoop:
         negative: What the generator is told to avoid.
         device: Where.
     """
+
+    unit = "step"
 
     def __init__(
         self,
@@ -311,17 +313,30 @@ class LatentLoop:
         self.best.update(images, scores["score"], step, nn.Identity())
         return scores
 
-    def run(self, run: Run, *, quiet: bool = False) -> dict[str, Any]:
-        """`draw` with a folder and a progress bar; returns what summary.json holds.
+    @property
+    def total(self) -> int:
+        """Steps of the optimizer, or samples."""
+        return self.plan.steps
 
-        Raises:
-            KeyboardInterrupt: Ctrl-C, after the step in progress was finished and everything was saved.
-            FloatingPointError: as `draw`; the best pictures so far are in the folder.
-            MemoryError: likewise.
-        """
-        return carry_out(self, run, partial(self._finish, run), quiet=quiet)
+    @property
+    def label(self) -> str:
+        """What the first picture shows."""
+        return self.items[0].label
 
-    def _finish(self, run: Run, failure: Exception | None) -> dict[str, Any]:
+    def images(self) -> Images:
+        """The pictures as they are now."""
+        return self.pictures()
+
+    def updates(self, start: int = 0) -> Iterator[Update]:
+        """`draw` as updates."""
+        return updates_of(self, start)
+
+    def record(self, run: Run, update: Update | None) -> None:
+        """A frame of the film now and then."""
+        preview(run, update, self.total, self.frame)
+
+    def finish(self, run: Run, status: Status, reason: str) -> dict[str, Any]:
+        """Write the results; returns the summary."""
         best, last, labels = self.best, self.pictures(), [item.label for item in self.items]
         if not torch.isfinite(last).all():
             last = best.images
@@ -344,12 +359,9 @@ class LatentLoop:
             last=last,
             labels=labels,
             scores=scores,
-            status=status_of(run, self.plan.steps, failure),
-            reason=reason(failure) if failure else "",
+            status=status,
+            reason=reason,
         )
-
-    def prepare(self) -> None:
-        """It stands where the first step starts from as soon as it is made."""
 
     def state(self) -> dict[str, Any]:
         """What `load_state` needs to go on, bit for bit on the CPU with as many threads."""

@@ -24,7 +24,7 @@ from clipopt.pipelines.mesh.results import measure, portrait, sheet, write_model
 from clipopt.pipelines.mesh.staging import Side
 from clipopt.pipelines.mesh.view_prompts import Sided, unpainted
 from clipopt.pipelines.resources import halving
-from clipopt.pipelines.run_loop import carry_out, reason, status_of
+from clipopt.pipelines.run_loop import Status, Update, preview, updates_of
 from clipopt.pipelines.views import Item
 from clipopt.record import Run
 from clipopt.render.views import Shot
@@ -62,8 +62,11 @@ class MeshLoop:
         sided: Whether the prompts name the side that a view shows.
         instead: Sides with prompts of their own.
         was: What `start` shows, as text: the change from it then counts as much as what is there.
+        changes: What was changed of the mesh that was given.
         device: Where.
     """
+
+    unit = "step"
 
     def __init__(
         self,
@@ -76,9 +79,10 @@ class MeshLoop:
         sided: bool = False,
         instead: Mapping[Side, str] | None = None,
         was: str | None = None,
+        changes: Sequence[str] = (),
         device: torch.device | str = "cpu",
     ) -> None:
-        self.plan, self.items, self.device = plan, items, torch.device(device)
+        self.plan, self.items, self.changes, self.device = plan, items, changes, torch.device(device)
         self.look_every = max(1, plan.steps // LOOKS)
         prompts = [{text: w for text, w in item.prompt.items() if isinstance(text, str)} for item in items]
         self._asked = [Sided(scorer, prompts, sided=sided, instead=instead) for scorer in scorers]
@@ -254,22 +258,30 @@ class MeshLoop:
             self.best.score[number], self.best.step[number] = scores["score"][number], step
         return scores
 
-    def run(self, run: Run, *, quiet: bool = False, changes: Sequence[str] = ()) -> dict[str, Any]:
-        """`draw` with a folder and a progress bar; returns what summary.json holds.
+    @property
+    def total(self) -> int:
+        """Steps of the optimizer."""
+        return self.plan.steps
 
-        Args:
-            run: Where it is written.
-            quiet: No progress bar.
-            changes: What was changed of the mesh that was given.
+    @property
+    def label(self) -> str:
+        """What the first mesh shows."""
+        return self.items[0].label
 
-        Raises:
-            KeyboardInterrupt: Ctrl-C, after the step in progress was finished and everything was saved.
-            FloatingPointError: as `draw`; the best meshes so far are in the folder.
-            MemoryError: likewise.
-        """
-        return carry_out(self, run, partial(self._finish, run, changes), quiet=quiet)
+    def images(self) -> Images:
+        """Each mesh as it is now, from its front."""
+        return self.frame()
 
-    def _finish(self, run: Run, changes: Sequence[str], failure: Exception | None) -> dict[str, Any]:
+    def updates(self, start: int = 0) -> Iterator[Update]:
+        """`draw` as updates."""
+        return updates_of(self, start)
+
+    def record(self, run: Run, update: Update | None) -> None:
+        """A frame of the film now and then."""
+        preview(run, update, self.total, self.frame)
+
+    def finish(self, run: Run, status: Status, reason: str) -> dict[str, Any]:
+        """Write the results; returns the summary."""
         best, labels = self.best.meshes, [item.label for item in self.items]
         scores: dict[str, Any] = {"score": self.best.score}
         for role in reversed(self._eyes):
@@ -285,20 +297,17 @@ class MeshLoop:
             last=torch.cat([portrait(mesh, PICTURE_SIDE) for mesh in self._last()]),
             labels=labels,
             scores={name: scores[name] for name in order if name in scores} | {"best step": self.best.step},
-            status=status_of(run, self.plan.steps, failure),
-            reason=reason(failure) if failure else "",
+            status=status,
+            reason=reason,
             solids=best,
             facts={"meshes": [{"item": label} | numbers for label, numbers in zip(labels, measured, strict=True)]}
-            | ({"changes": [*changes]} if changes else {}),
+            | ({"changes": [*self.changes]} if self.changes else {}),
         )
 
     def _last(self) -> list[Mesh]:
         """The meshes as they are now; the best where one is not finite."""
         pairs = zip(self.meshes(), self.best.meshes, strict=True)
         return [last if bool(torch.isfinite(last.vertices).all()) else best for last, best in pairs]
-
-    def prepare(self) -> None:
-        """It stands where the first step starts from as soon as it is made."""
 
     def state(self) -> dict[str, Any]:
         """What `load_state` needs to go on, bit for bit on the CPU with as many threads."""

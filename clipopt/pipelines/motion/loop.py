@@ -1,11 +1,10 @@
 """What `clipopt motion` does: search, refine, lock the feet, look, write."""
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -15,7 +14,6 @@ from clipopt.io import motion as motions
 from clipopt.io.rig import Rig, save_rig
 from clipopt.loop import Step
 from clipopt.params.motion import Motion, Stances
-from clipopt.pipelines.interrupt import graceful_interrupt
 from clipopt.pipelines.motion.phases import backward_sentence
 from clipopt.pipelines.motion.plan import MotionPlan
 from clipopt.pipelines.motion.pose_bank import load_bank
@@ -23,10 +21,10 @@ from clipopt.pipelines.motion.refinement import FeetLock, Refinement, flat_foote
 from clipopt.pipelines.motion.results import evenly, film, measure, order_gaps, over_time
 from clipopt.pipelines.motion.search import AGAIN, FRESH, SIGHTS, Program, Search, build
 from clipopt.pipelines.motion.views import Watcher, pictures
-from clipopt.pipelines.progress import progress
-from clipopt.pipelines.run_loop import CHECKPOINT_SECONDS, SAVING, conclude, reason
+from clipopt.pipelines.run_loop import Status, Update
 from clipopt.record import Film, Run
 from clipopt.render.figure import pose
+from clipopt.types import Images
 
 _SIDE, _CELL, _SHOWN = 320, 192, 12
 _LOOKS = (26.0, -50.0)  # azimuths from which feet are judged, degrees
@@ -44,6 +42,8 @@ class MotionLoop:
         judge: Who looks on, or None.
         rig: A skeleton that gets the motion too, or None.
     """
+
+    unit = "look"
 
     def __init__(
         self,
@@ -176,52 +176,28 @@ class MotionLoop:
         if self._refined < self.plan.steps and self._left.pop("lock", None) is not None:  # of a run made longer
             self._locked = 0
 
-    def run(self, run: Run, *, quiet: bool = False) -> dict[str, Any]:
-        """What is left to do, with a record; returns what summary.json holds.
+    @property
+    def label(self) -> str:
+        """The sentence."""
+        return self.prompt
 
-        Raises:
-            FloatingPointError: a term or a gradient is not finite; what there is by then is written.
-            KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP, when all is saved.
-        """
-        failure: Exception | None = None
-        stopped = False
-        with run, graceful_interrupt() as interrupted:
-            bar = progress(self.total, unit="look", quiet=quiet)
-            saved, pause = time.monotonic(), CHECKPOINT_SECONDS
-            try:
-                for done, step in self.draw():
-                    if step is not None:
-                        run.log(step.index, step.loss, step.terms)
-                    bar.update(done - bar.n)
-                    if interrupted() and done < self.total:
-                        stopped = True
-                        break
-                    if time.monotonic() - saved > pause:
-                        began = time.monotonic()
-                        run.save(self.state())
-                        saved = time.monotonic()
-                        pause = max(CHECKPOINT_SECONDS, (saved - began) / SAVING)
-            except Exception as error:  # whatever it is, the best so far is worth keeping
-                failure = error
-            finally:
-                bar.close()
+    def images(self) -> Images:
+        """The figure as it moves by now, a picture now and then."""
+        stances = self.stances()
+        return over_time(pose(stances.angles, stances.root), _SHOWN, _CELL)
 
-            def finish(failure: Exception | None) -> dict[str, Any]:
-                if failure is not None:
-                    return self.write(run, self.stances(), "failed", reason(failure))
-                return self.write(run, self.stances(), "interrupted" if stopped else "done")
+    def updates(self, start: int = 0) -> Iterator[Update]:
+        """`draw` as updates; where it goes on, `load_state` knows."""
+        for done, step in self.draw():
+            yield Update(done, step)
 
-            return conclude(run, self.state, finish, failure, interrupted)
+    def record(self, run: Run, update: Update | None) -> None:
+        """The film is drawn at the end."""
 
     @torch.no_grad()
-    def write(
-        self,
-        run: Run,
-        stances: Stances,
-        status: Literal["done", "interrupted", "failed"] = "done",
-        reason: str = "",
-    ) -> dict[str, Any]:
-        """Every file of the result."""
+    def finish(self, run: Run, status: Status, reason: str) -> dict[str, Any]:
+        """Write every file of the result; returns the summary."""
+        stances = self.stances()
         posed = pose(stances.angles, stances.root)
         rotations = joint_rotations(stances.angles, stances.root)
         fps, folder = self.plan.fps, run.folder
