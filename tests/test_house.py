@@ -11,8 +11,8 @@ from clipopt.pipelines.checks import resolve_device
 
 PUBLIC = {
     "clipopt": """
-        Ensemble Matching Scorer Step Target augment diffusion generator load_mesh load_scorer losses optimize params
-        save save_mesh target text_off
+        Ensemble Matching Scorer Step Target augment captions diffusion generator load_mesh load_scorer losses optimize
+        params pipelines render save save_mesh search target text_off
     """,
     "clipopt.adapt": """
         Examples METHODS Method Options TEMPLATES adapt check_method check_templates choose_shots encode_pictures
@@ -39,8 +39,12 @@ PUBLIC = {
         DeepPrior Fourier GivenLook Jacobians LargeSteps NormalField Palette Phases Pixels Pyramid Siren Strokes Surface
         Texture VertexColors Vertices
     """,
+    "clipopt.pipelines": """
+        Film Image Latent Mesh Motion Pipeline Progress Result
+    """,
     "clipopt.scorers": """
-        Abstains KnowsWords Perceives ReadsCharacters Reentrant Scorer Target at_a_time load_scorer target text_off
+        Abstains KnowsPercentiles KnowsWords Perceives ReadsCharacters Reentrant Scorer SeesFilms Target at_a_time
+        load_scorer target text_off
     """,
     "clipopt.search": """
         Index combine duplicates search

@@ -15,7 +15,7 @@ from clipopt.augment import Augment
 from clipopt.objective import Matching
 from clipopt.parallel import side_by_side
 from clipopt.pipelines.kinds import Cutouts
-from clipopt.scorers import Perceives, Scorer, at_a_time, target
+from clipopt.scorers import KnowsPercentiles, Perceives, Scorer, at_a_time, target
 from clipopt.scorers import text_off as away_from_text
 from clipopt.types import Images, PerItem, generator
 
@@ -268,13 +268,12 @@ class Sight:
         The drawings were measured whole and as they are, and so are these: not in views. NaN where the scorer does not
         know how they match, or where more is asked than one text.
         """
-        percentile = getattr(self.scorer, "percentile", None)
         alone = [self._simple and [(type(k), v) for k, v in item.prompt.items()] == [(str, 1)] for item in self.items]
-        if percentile is None or not any(alone):
+        if not isinstance(self.scorer, KnowsPercentiles) or not any(alone):
             return torch.full((len(self.items),), torch.nan)
         rows = torch.cat([self.scorer.encode_image(image) for image in images.split(1)])
         cosines = (rows @ self.target.embeddings.T * self.target.weights).sum(1).cpu()
-        return torch.where(torch.tensor(alone), percentile(cosines), torch.nan)
+        return torch.where(torch.tensor(alone), self.scorer.percentile(cosines), torch.nan)
 
     def _embed(self, image: Images, draw: augment.Draw, chunk: int) -> Tensor:
         at_once = at_a_time(self.scorer, image.device)

@@ -5,10 +5,20 @@ follows `Scorer`: pictures of any size in [0, 1] in, unit rows in float32 out, d
 """
 
 from clipopt.scorers.load import load_scorer
-from clipopt.scorers.protocol import Abstains, KnowsWords, Perceives, ReadsCharacters, Reentrant, Scorer, at_a_time
+from clipopt.scorers.protocol import (
+    Abstains,
+    KnowsPercentiles,
+    KnowsWords,
+    Perceives,
+    ReadsCharacters,
+    Reentrant,
+    Scorer,
+    SeesFilms,
+    at_a_time,
+)
 from clipopt.scorers.target import Target, target, text_off
 
 __all__ = [
-    "Abstains", "KnowsWords", "Perceives", "ReadsCharacters", "Reentrant", "Scorer", "Target", "at_a_time",
-    "load_scorer", "target", "text_off",
+    "Abstains", "KnowsPercentiles", "KnowsWords", "Perceives", "ReadsCharacters", "Reentrant", "Scorer", "SeesFilms",
+    "Target", "at_a_time", "load_scorer", "target", "text_off",
 ]  # fmt: skip

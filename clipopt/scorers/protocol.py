@@ -71,6 +71,28 @@ class KnowsWords(Protocol):
 
 
 @runtime_checkable
+class KnowsPercentiles(Protocol):
+    """A scorer that was shown many pictures of its own world with their captions."""
+
+    def percentile(self, cosines: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """What share of those pictures, in %, matched their captions less well."""
+        ...
+
+
+@runtime_checkable
+class SeesFilms(Protocol):
+    """A scorer that sees several frames together, and so their order."""
+
+    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """A unit row for each text."""
+        ...
+
+    def encode_video(self, frames: Float[Tensor, "n f 3 _ _"]) -> Float[Tensor, "n d"]:
+        """A unit row for each film."""
+        ...
+
+
+@runtime_checkable
 class Reentrant(Protocol):
     """A scorer that several threads may use at once, and so small that this is quicker than to split its operations."""
 

@@ -135,12 +135,11 @@ def _load() -> None:
 
     for name in _HEAVY:
         importlib.import_module(name)
-    for module in pkgutil.iter_modules(clipopt.commands.__path__, "clipopt.commands."):
+    for module in pkgutil.walk_packages(clipopt.commands.__path__, "clipopt.commands."):
         importlib.import_module(module.name)
     importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()  # it tries it once
     from clipopt.commands.work import index as indexing
     from clipopt.pipelines import run_loop as recorded
-    from clipopt.pipelines.film import loop as filming
     from clipopt.pipelines.image import loop as drawing
     from clipopt.pipelines.mesh import loop as sculpting
     from clipopt.pipelines.mesh import results as solids
@@ -150,8 +149,7 @@ def _load() -> None:
         solids: {"_TURN_FRAMES": 3, "_TURN_SIDE": 32}, sculpting: {"PICTURE_SIDE": 48, "FRAME_SIDE": 32},
         moving: {"_SIDE": 48, "_CELL": 32}, drawing: {"FRAME_SIDE": 64}, indexing: {"SAVE_EVERY": 4},
     }  # fmt: skip
-    for module in (recorded, moving, filming):  # who imports a name has one of its own
-        small[module] = small.get(module, {}) | {"CHECKPOINT_SECONDS": 0.1, "SAVING": 0.5}
+    small[recorded] = {"CHECKPOINT_SECONDS": 0.1, "SAVING": 0.5}
     for module, values in small.items():
         for name, value in values.items():
             if hasattr(module, name):

@@ -20,7 +20,7 @@ from clipopt.pipelines.motion.results import film_embeddings, measure, order_gap
 from clipopt.pipelines.progress import over, progress
 from clipopt.record import check_out
 from clipopt.render.figure import pose
-from clipopt.scorers import load_scorer
+from clipopt.scorers import SeesFilms, load_scorer
 
 
 def prepare(task: EvaluateMotion) -> Callable[[], None]:
@@ -32,7 +32,7 @@ def prepare(task: EvaluateMotion) -> Callable[[], None]:
     check_out(task.out, overwrite=task.overwrite, kind="measurement")
     scorer, judge = load_scorer(task.scorer), load_scorer(task.judge)
     for name, who in (("scorer", scorer), ("judge", judge)):
-        if not hasattr(who, "encode_video"):
+        if not isinstance(who, SeesFilms):
             raise ValueError(f"--{name} must see films: expected embedded-motion or its judge, got {who.name}")
     return lambda: _measure(task, scorer, judge)
 

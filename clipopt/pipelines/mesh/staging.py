@@ -55,6 +55,7 @@ class Staging:
             ValueError: a setting is out of its range.
         """
         from clipopt.render.views import Views
+        from clipopt.scorers import KnowsWords
 
         size = min(224, scorer.image_size * 3 // 2) if self.size is None else self.size
         low, high = self.elevation
@@ -75,7 +76,7 @@ class Staging:
         if any(not text.strip() for _, text in self.view):
             raise ValueError('--view gives a side an empty prompt: say what to show, for example back "a red car"')
         # What reads a small vocabulary has seen the embedded world alone, whose grounds are calm.
-        calm = hasattr(scorer, "unknown_words")
+        calm = isinstance(scorer, KnowsWords)
         backgrounds = self.backgrounds if self.backgrounds != "auto" else "soft" if calm else "busy"
         return Views(
             count=self.views,

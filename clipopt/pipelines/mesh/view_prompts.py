@@ -12,7 +12,7 @@ from clipopt.embedded.captions import caption
 from clipopt.embedded.parsing import parse
 from clipopt.pipelines.mesh.staging import SAID, Side
 from clipopt.pipelines.vocabulary import unknown_words
-from clipopt.scorers import Scorer, Target, target
+from clipopt.scorers import KnowsWords, Scorer, Target, target
 
 # Sine of the elevation from which on a thing begins to be seen from above, and from which on from nowhere else.
 _ABOVE, _OVERHEAD = math.sin(math.radians(40)), math.sin(math.radians(70))
@@ -58,7 +58,7 @@ def unpainted(prompt: Mapping[str, float], scorer: Scorer) -> dict[str, float]:
 
 
 def _in_gray(text: str, scorer: Scorer) -> str:
-    scene = parse(text) if hasattr(scorer, "unknown_words") else None
+    scene = parse(text) if isinstance(scorer, KnowsWords) else None
     if scene is None:
         return text
     said = caption(replace(scene, colour="gray", other_colour=None if scene.other is None else "gray"))

@@ -24,6 +24,7 @@ from clipopt.pipelines.motion.views import Watcher, pictures
 from clipopt.pipelines.run_loop import Status, Update
 from clipopt.record import Film, Run
 from clipopt.render.figure import pose
+from clipopt.scorers import SeesFilms
 from clipopt.types import Images
 
 _SIDE, _CELL, _SHOWN = 320, 192, 12
@@ -212,7 +213,7 @@ class MotionLoop:
         facts: dict[str, Any] = {"phases": self.phases, "measured": measure(posed, stances, fps)}
         scores: dict[str, Any] = {}
         for name, who in (("score", self.watcher.film), ("judge", self.judge)):
-            if who is not None and hasattr(who, "encode_video") and hasattr(who, "encode_text"):
+            if isinstance(who, SeesFilms):
                 told = order_gaps(who, posed, self.prompt)
                 scores[name] = [told["cosine"]]
                 facts[f"{'judge' if name == 'judge' else 'scorer'} on order"] = told

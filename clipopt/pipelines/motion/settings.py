@@ -66,13 +66,14 @@ class MotionSettings:
         plan, prompt, phases = self._plan()
         from clipopt.io.rig import load_rig
         from clipopt.pipelines.motion.loop import MotionLoop
+        from clipopt.scorers import SeesFilms
 
         rig = None if self.rig is None else load_rig(self.rig)
         scorer = models.scorer(self.scorer, "cpu")
         film = self._film(scorer)
         judge = models.judge(self.judge, "cpu")
         judge = check_words([prompt, *phases], scorer, judge)
-        if judge is not None and not hasattr(judge, "encode_video"):
+        if judge is not None and not isinstance(judge, SeesFilms):
             raise ValueError(f"--judge must see films: expected embedded-motion-judge or none, got {self.judge}")
         fingerprints = {"scorer": scorer.fingerprint} | ({} if judge is None else {"judge": judge.fingerprint})
         if film is not None and film is not scorer:
@@ -126,7 +127,9 @@ class MotionSettings:
         if self.film == "none":
             return None
         if self.film == "auto":
-            return scorer if hasattr(scorer, "encode_video") else None
+            from clipopt.scorers import SeesFilms
+
+            return scorer if isinstance(scorer, SeesFilms) else None
         from clipopt.scorers.xclip import load_xclip
 
         return load_xclip(self.film)

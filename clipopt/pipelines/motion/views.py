@@ -17,7 +17,7 @@ from clipopt.params.motion import Stances
 from clipopt.pipelines.motion.phases import without_subject
 from clipopt.render.figure import Posed, cameras, pose, shoot
 from clipopt.render.tiles import shoot_together
-from clipopt.scorers import Scorer
+from clipopt.scorers import Scorer, SeesFilms
 from clipopt.types import Images
 
 VIEWS = (-42.0, 12.0, 48.0)
@@ -137,7 +137,7 @@ class Watcher:
     @property
     def sees_films(self) -> bool:
         """Whether films have rows of their own that texts can be compared with."""
-        return hasattr(self.film, "encode_video") and hasattr(self.film, "encode_text")
+        return isinstance(self.film, SeesFilms)
 
     def films(self, rows: Float[Tensor, "b f d"], text: str) -> Float[Tensor, " b"]:
         """How well films fit a text rather than another, from 0 down, by the rows of their frames."""
