@@ -15,9 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipopt import augment, captions, diffusion, losses, params, pipelines, render, search
+    from clipopt import adapt, augment, captions, diffusion, evaluation, io, losses, params, pipelines, render, search
     from clipopt.ensemble import Ensemble
     from clipopt.io.files import save
+    from clipopt.io.image import load_image
     from clipopt.io.mesh import load_mesh, save_mesh
     from clipopt.loop import Step, optimize
     from clipopt.objective import Matching
@@ -31,10 +32,14 @@ __all__ = [
     "Scorer",
     "Step",
     "Target",
+    "adapt",
     "augment",
     "captions",
     "diffusion",
+    "evaluation",
     "generator",
+    "io",
+    "load_image",
     "load_mesh",
     "load_scorer",
     "losses",
@@ -51,8 +56,8 @@ __all__ = [
 
 _HOMES = {
     "Ensemble": "ensemble", "Matching": "objective", "Scorer": "scorers", "Step": "loop", "Target": "scorers",
-    "generator": "types", "load_mesh": "io.mesh", "load_scorer": "scorers", "optimize": "loop", "save": "io.files",
-    "save_mesh": "io.mesh", "target": "scorers", "text_off": "scorers",
+    "generator": "types", "load_image": "io.image", "load_mesh": "io.mesh", "load_scorer": "scorers",
+    "optimize": "loop", "save": "io.files", "save_mesh": "io.mesh", "target": "scorers", "text_off": "scorers",
 }  # fmt: skip
 
 

@@ -14,8 +14,11 @@ import clipopt as co
 from clipopt.scorers import Abstains, KnowsWords
 
 ROOT = Path(__file__).parents[1]
-SHOWN = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "clipopt" / "cli.py",
-         *sorted((ROOT / "clipopt" / "tasks").glob("*.py"))]  # fmt: skip
+CODE = ("cli.py", "commands/*.py", "pipelines/*/settings.py")
+SHOWN = [
+    ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")),
+    *(path for pattern in CODE for path in sorted((ROOT / "clipopt").glob(pattern))),
+]  # fmt: skip
 COMMAND = re.compile(r"(?:clipopt (?:image|latent|mesh|motion|story|search)|python recipes/\w+\.py) ([^`\n]*)")
 QUOTED = re.compile(r"""(?:(--[\w-]+) +(?:[\w./-]+ +)?)?(?:"([^"]*)"|'(\{[^']*\})')""")
 NO_PROMPT = ("--labels", "--templates", "--template", "--slots", "--out")
@@ -71,3 +74,15 @@ def test_prompts_are_found():
     assert "a red circle" in [*prompts((ROOT / "docs" / "latent.md").read_text("utf-8"), code=False)]
     assert [*prompts('clipopt image "a zyxw" --negative "a cat" --labels "b"', code=True)] == ["a zyxw", "a cat"]
     assert not understood("a zyxw")
+
+
+def test_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its blocks one after the other, at a size that is quick."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) > 8
+    blocks[0] = blocks[0].replace("Image()", 'Image(scorer="embedded", size=32, steps=3, tries=1)')
+    names: dict[str, object] = {}
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"docs/python.md, block {number}", "exec"), names)
+    assert {"apple", "sweep", "by-hand.png", "star-005.png"} <= {path.name for path in tmp_path.iterdir()}

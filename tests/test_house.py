@@ -11,8 +11,8 @@ from clipopt.pipelines.checks import resolve_device
 
 PUBLIC = {
     "clipopt": """
-        Ensemble Matching Scorer Step Target augment captions diffusion generator load_mesh load_scorer losses optimize
-        params pipelines render save save_mesh search target text_off
+        Ensemble Matching Scorer Step Target adapt augment captions diffusion evaluation generator io load_image
+        load_mesh load_scorer losses optimize params pipelines render save save_mesh search target text_off
     """,
     "clipopt.adapt": """
         Examples METHODS Method Options TEMPLATES adapt check_method check_templates choose_shots encode_pictures

@@ -32,7 +32,8 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_command_parses(words: list[str]):
-    assert isinstance(cli._parse(words[0], words[1:]), cli.Settings)
+    module, settings = cli._parse(words[0], words[1:])
+    assert type(settings).__module__ == f"clipopt.commands.{module}"
 
 
 @pytest.mark.parametrize("block", blocks("python"))
