@@ -129,8 +129,7 @@ def _run(arguments: Sequence[str]) -> int:
     at_work = False
     try:
         forget_notes()
-        module, settings = _parse(command, rest)
-        work = _prepare(module, settings)
+        work = _prepare(_parse(command, rest))
         at_work = True
         say_notes()
         work()
@@ -149,15 +148,16 @@ def _run(arguments: Sequence[str]) -> int:
     return DONE
 
 
-def _prepare(module: str, settings: Any) -> Callable[[], None]:
+def _prepare(settings: Any) -> Callable[[], None]:
     """Check everything, write nothing, and return the work of a command."""
+    module = type(settings).__module__.rpartition(".")[2]
     work = import_module(f"clipopt.commands.work.{'making' if module in MAKING else module}")
     prepared: Callable[[], None] = work.prepare(settings)
     return prepared
 
 
-def _parse(command: str, arguments: Sequence[str]) -> tuple[str, Any]:
-    """The module of a command and its settings."""
+def _parse(command: str, arguments: Sequence[str]) -> Any:
+    """The settings of a command."""
     kinds = [name.removeprefix(f"{command} ") for name in TASKS if name.startswith(f"{command} ")]
     kind = arguments[0] if arguments else ""
     name = f"{command} {kind}" if kind in kinds else command
@@ -170,7 +170,7 @@ def _parse(command: str, arguments: Sequence[str]) -> tuple[str, Any]:
         what = f"cannot {command} {kind!r}{_meant(kind, kinds)}" if kind[:1].strip("-") else f"say what to {command}"
         raise ValueError(f"{what}: expected one of {', '.join(kinds)} (`clipopt {command} --help`)")
     module, _, task = TASKS[name].partition(".")
-    return module, _settings(getattr(import_module(f"clipopt.commands.{module}"), task), command, arguments)
+    return _settings(getattr(import_module(f"clipopt.commands.{module}"), task), command, arguments)
 
 
 def _settings(task: Any, command: str, arguments: Sequence[str]) -> Any:

@@ -209,7 +209,7 @@ def broken_off_import() -> ImportError:
     ],
 )
 def test_exit_status(failure, at_work, status, said, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "_parse", lambda command, arguments: _Task(failure, at_work))
+    monkeypatch.setattr(cli, "_prepare", lambda settings: _Task(failure, at_work).prepare())
     assert main(["image"]) == status
     assert capsys.readouterr() == ("", said)
 
@@ -217,7 +217,7 @@ def test_exit_status(failure, at_work, status, said, capsys: pytest.CaptureFixtu
 def test_where_a_failure_happened_is_shown_when_asked_for(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(cli, "_parse", lambda command, arguments: _Task(TypeError("a bug"), at_work=True))
+    monkeypatch.setattr(cli, "_prepare", lambda settings: _Task(TypeError("a bug"), at_work=True).prepare())
     monkeypatch.setenv(cli.TRACEBACK, "1")
     assert main(["image"]) == 1
     err = capsys.readouterr().err
@@ -246,7 +246,7 @@ class Task:
         sys.stderr.write("heard: a\\udcff \\u2665\\n")
         warnings.warn("careful:\\nhot")
         sys.stdout.write(json.dumps({"a\\udcff": "\\u2665 \\U0001f34e"}, ensure_ascii=False) + "\\n")
-cli._parse = lambda command, arguments: Task()
+cli._prepare = lambda settings: Task().prepare()
 sys.exit(cli.main(["image"]))
 """
 
@@ -297,12 +297,12 @@ def test_an_interrupt_that_a_library_swallows_is_one(capsys: pytest.CaptureFixtu
                 signal.raise_signal(signal.SIGINT)
             raise ImportError("cannot load module more than once per process")
 
-    monkeypatch.setattr(cli, "_parse", lambda command, arguments: Swallowing(None, at_work=False))
+    monkeypatch.setattr(cli, "_prepare", lambda settings: Swallowing(None, at_work=False).prepare())
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     try:
         assert main(["image"]) == 130
     finally:
         signal.signal(signal.SIGINT, before)
     assert "more than once" not in capsys.readouterr().err
-    monkeypatch.setattr(cli, "_parse", lambda command, arguments: _Task(ImportError("no torch"), at_work=False))
+    monkeypatch.setattr(cli, "_prepare", lambda settings: _Task(ImportError("no torch"), at_work=False).prepare())
     assert main(["image"]) == 1

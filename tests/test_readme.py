@@ -32,8 +32,7 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_command_parses(words: list[str]):
-    module, settings = cli._parse(words[0], words[1:])
-    assert type(settings).__module__ == f"clipopt.commands.{module}"
+    assert type(cli._parse(words[0], words[1:])).__module__.startswith("clipopt.commands.")
 
 
 @pytest.mark.parametrize("block", blocks("python"))

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from clipopt import losses
 from clipopt.losses import Aesthetic
-from clipopt.losses.perceptual import Likeness
+from clipopt.losses.likeness import Likeness
 from clipopt.pipelines.extras import Extras
 from clipopt.pipelines.views import resize
 from clipopt.scorers import Scorer

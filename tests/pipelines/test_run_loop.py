@@ -250,7 +250,7 @@ def test_texts_are_read_as_when_the_run_began(
     with monkeypatch.context() as patch:
         patch.setattr(drawing, "reworded", lambda prompt, _said: prompt)
         patch.setattr(words, "understand", lambda _texts, _scorers, judge: ({"a crimson fox": "a red fox"}, judge))
-        patch.setattr("clipopt.commands.image.understand", words.understand)
+        patch.setattr("clipopt.pipelines.image.settings.understand", words.understand)
         assert image("a crimson fox", *QUICK, *towers, "--quiet", "--out", "run") == 0
     monkeypatch.setattr(kinds, "find_spec", lambda _: None)
     capsys.readouterr()

@@ -5,13 +5,15 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipopt.pipelines.config import of_run, refuse_beside_resume
 from clipopt.pipelines.models import Models
 from clipopt.pipelines.resources import in_words
-from clipopt.pipelines.run_loop import Loop, begin, carry_out, require_words, restore
-from clipopt.record import Run, check_out
+
+if TYPE_CHECKING:
+    from clipopt.pipelines.run_loop import Loop
+    from clipopt.record import Run
 
 _TOLD = ("dry_run", "json", "quiet")
 
@@ -27,7 +29,10 @@ def prepare(task: Any) -> Callable[[], None]:
     """
     if task.resume is not None:
         return _resume(task)
-    loop, fingerprints = task.load(Models())
+    loop, fingerprints = task.load(Models())  # says what is missing before anything that takes time is imported
+    from clipopt.pipelines.run_loop import begin
+    from clipopt.record import check_out
+
     check_out(task.out, overwrite=task.overwrite)
     if task.dry_run:
         return lambda: _say_forecast(task, loop, fingerprints)
@@ -36,6 +41,9 @@ def prepare(task: Any) -> Callable[[], None]:
 
 def _resume(task: Any) -> Callable[[], None]:
     """Go on with a run, by its own settings."""
+    from clipopt.pipelines.run_loop import require_words, restore
+    from clipopt.record import Run
+
     refuse_beside_resume(task, ("resume", "device", *_TOLD, *(("steps",) if task.longer else ())))
     steps = task.steps if task.longer else None
     run = Run.resume(task.resume, task.task, steps=steps, dry=task.dry_run)
@@ -52,7 +60,9 @@ def _resume(task: Any) -> Callable[[], None]:
     return lambda: _make(again, loop, run)
 
 
-def _make(task: Any, loop: Loop, run: Run) -> None:
+def _make(task: Any, loop: "Loop", run: "Run") -> None:
+    from clipopt.pipelines.run_loop import carry_out
+
     if not task.json:
         for change in getattr(loop, "changes", ()):
             sys.stderr.write(f"clipopt: {task.task}: {change}\n")
@@ -65,7 +75,7 @@ def _make(task: Any, loop: Loop, run: Run) -> None:
     sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n" if task.json else f"{run.folder}\n")
 
 
-def _say_forecast(task: Any, loop: Loop, fingerprints: dict[str, str], run: Run | None = None) -> None:
+def _say_forecast(task: Any, loop: "Loop", fingerprints: dict[str, str], run: "Run | None" = None) -> None:
     """What a run would take, for a person or as JSON."""
     new = task.out or f"outputs/{task.task}/<time>-<prompt>"
     plan = {

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from toy import ToyScorer
 
 from clipopt import augment
-from clipopt.losses.perceptual import Likeness
+from clipopt.losses.likeness import Likeness
 from clipopt.scorers.tower import TowerConfig, Towers, TowerScorer
 from clipopt.types import generator
 
