@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clipopt.io.folders import read_text
 from clipopt.io.picture_files import Found
 
 _CAPTIONS = '{"picture": "a caption", ...}, or COCO\'s [{"image_id": 42, "caption": "a caption"}, ...]'
@@ -87,7 +88,7 @@ def _grouped(pictures: Sequence[Found], way: Callable[[Found], str | None]) -> d
 def _entries(path: Path, what: str) -> list[tuple[str, Any]]:
     """Keys and what belongs to them, in their order."""
     try:
-        told: Any = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
+        told: Any = json.loads(read_text(path), object_pairs_hook=_once)
     except (OSError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise ValueError(f"cannot read {path}: expected JSON such as {what}; {reason}") from error

@@ -5,10 +5,14 @@ with writing(Path("photos.index")):                    # a second process is ref
 within(folder, "part-1.npy")                           # a plain file of that very folder, or an error
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_MOST_TEXT = 2**28
+"""Bytes of a text file that a user names."""
 
 LOCK = ".lock"
 """The file in a folder by which its writer is known. It stays; a lock is gone when its process is, however it ended."""
@@ -57,6 +61,20 @@ def check_idle(folder: Path) -> None:
 def at_home(path: str | Path) -> Path:
     """A path whose ~ stands for the home of the user, or of the one it names; as it is where there is no such user."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises RuntimeError there
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a user names, UTF-8 with or without its mark.
+
+    Raises:
+        OSError: it cannot be read, or holds more than 256 MB, as devices may.
+        UnicodeDecodeError: it is no text.
+    """
+    with path.open("rb") as file:
+        raw = file.read(_MOST_TEXT + 1)
+    if len(raw) > _MOST_TEXT:
+        raise OSError(errno.EFBIG, "it holds more than 256 MB", str(path))
+    return raw.decode("utf-8-sig")
 
 
 def within(folder: Path, name: str) -> Path:

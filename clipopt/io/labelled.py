@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipopt.io.folders import read_text
 from clipopt.io.picture_files import Found, find_pictures
 
 
@@ -57,7 +58,7 @@ def find_labelled(data: Path) -> Labelled:
 def _read(path: Path) -> list[tuple[Found, str]]:
     what = 'expected a folder with a subfolder for each label, or a CSV file with lines such as "a/1.png,fox"'
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+        rows = list(csv.reader(read_text(path).splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or "it is no CSV file"
         raise ValueError(f"cannot read {path}: {what}; {reason}") from error

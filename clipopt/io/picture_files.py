@@ -10,6 +10,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
+from clipopt.io.folders import read_text
 from clipopt.io.image import LOOKED_AT, Alpha, load_image
 from clipopt.io.terminal import note, printable, say_notes
 
@@ -154,7 +155,7 @@ def read_lines(path: Path, what: str = "texts") -> list[str]:
         ValueError: it cannot be read, is no UTF-8 text, or holds no line.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise ValueError(f"cannot read {what} from {path}: {reason}; expected a text file, one a line") from error

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,14 @@ def test_what_took_its_name_is_flushed_with_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "sync", flushed.append)
     files.write_text(tmp_path / "a.txt", "a")
     assert flushed == [tmp_path]
+
+
+def test_text_is_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A device such as /dev/zero never ends."""
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo")
+    assert folders.read_text(tmp_path / "a.txt").splitlines() == ["one", "two"]
+    monkeypatch.setattr(folders, "_MOST_TEXT", 10)
+    with pytest.raises(OSError, match="more than 256 MB"):
+        folders.read_text(tmp_path / "a.txt")
+    with pytest.raises(OSError, match="more than 256 MB"):
+        folders.read_text(Path("/dev/zero"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from clipopt.io.folders import read_text
 from clipopt.pipelines.prompts import parse_prompt
 
 _FORMAT = (
@@ -84,7 +85,7 @@ def read_keys(path: Path) -> list[Key]:
         ValueError: The file cannot be read, or a line or an entry is not as expected; the message names it.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise ValueError(f"cannot read the timeline {path}: {reason}; {_FORMAT}") from error

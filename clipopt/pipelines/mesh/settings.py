@@ -121,7 +121,7 @@ class MeshSettings:
             check_words(lacking, scorers[0], None)
         fingerprints = {f"scorer {i}" if i else "scorer": scorer.fingerprint for i, scorer in enumerate(scorers)}
         fingerprints |= {} if judge is None else {"judge": judge.fingerprint}
-        fingerprints |= {} if given is None else {"mesh": hashlib.sha256(Path(self.mesh).read_bytes()).hexdigest()[:12]}
+        fingerprints |= {} if given is None else {"mesh": _digest(given)}
         items = []
         for prompt in prompts:
             asked: dict[str | Tensor, float] = dict(prompt.items())
@@ -202,3 +202,11 @@ class MeshSettings:
         mesh = self.mesh if self._simple() else str(Path(self.mesh).absolute())
         mode = self.mode or ("generate" if self._simple() else "deform")
         return settings | {"mesh": mesh, "mode": mode, "device": str(loop.device)}
+
+
+def _digest(mesh: "Mesh") -> str:
+    """What a mesh holds, in short, whichever of its files it stands in."""
+    found = hashlib.sha256()
+    for part in (mesh.vertices, mesh.faces, mesh.colors, mesh.uv, mesh.texture):
+        found.update(b"-" if part is None else part.numpy().tobytes())
+    return found.hexdigest()[:12]
