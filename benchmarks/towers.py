@@ -25,10 +25,7 @@ from tqdm import tqdm
 
 from clipopt import files
 from clipopt.embedded import training
-from clipopt.embedded.measure import accuracy, attributes
-from clipopt.embedded.pictures import Batch, Pictures, paint
 from clipopt.embedded.suite import interval, prompts, read
-from clipopt.embedded.training import Phase, Recipe, Trainer
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.precision import resolve_dtype
 from clipopt.scorers.tower import Towers, TowerScorer, load_tower
@@ -36,6 +33,9 @@ from clipopt.tasks.drawing import Drawing, Item
 from clipopt.tasks.evaluations import evenly
 from clipopt.tasks.planner import Plan
 from clipopt.types import generator
+from recipes.embedded.measure import accuracy, attributes
+from recipes.embedded.pictures import Batch, Pictures, paint
+from recipes.embedded.scorer_trainer import Phase, Recipe, Trainer
 
 PLAIN, FIRST, HARDENING = 200, 60, 100
 PICTURES = 40_000

@@ -106,13 +106,6 @@ def new_describer(scorer: TowerScorer) -> Describer:
     return Describer(DescriberConfig(len(config.vocabulary), stages, context=config.context))
 
 
-def grown(describer: Describer, scorer: TowerScorer) -> Describer:
-    """A new describer that says what an earlier one does, as far as its parts go; what that lacks begins anew."""
-    made = new_describer(scorer)
-    made.load_state_dict(describer.state_dict(), strict=False)
-    return made
-
-
 def targets(scorer: TowerScorer, texts: Sequence[str]) -> Int[Tensor, "n _"]:
     """The words of whole captions with their end, padded to the longest; what is too long is cut."""
     ids = scorer.towers.tokenize(texts)[:, : scorer.towers.config.context - 1]

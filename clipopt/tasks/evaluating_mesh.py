@@ -14,7 +14,7 @@ from torch import Tensor
 from clipopt import files, meshes
 from clipopt.embedded.captions import Scene, caption, compatible, slots
 from clipopt.embedded.concepts import number_of
-from clipopt.embedded.solids import solids as embedded_solids
+from clipopt.embedded.concepts import solids as embedded_solids
 from clipopt.embedded.suite import Prompt, Reading, bank, neighbour
 from clipopt.geometry.mesh import Mesh
 from clipopt.record import check_out
@@ -57,7 +57,7 @@ def solid_bank(*, solids: bool = False) -> tuple[Prompt, ...]:
     """
     scenes = [p.scene for p in solid_prompts()]
     scenes += [neighbour(p.scene, f"solid/{i}") for i, p in enumerate(solid_prompts())]
-    known = [Scene(solid.number) for solid in embedded_solids()] if solids else [p.scene for p in bank()]
+    known = [Scene(number) for number in embedded_solids()] if solids else [p.scene for p in bank()]
     return _captions(known + scenes)
 
 

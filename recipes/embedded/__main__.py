@@ -1,7 +1,7 @@
 """The commands of this folder; `python -m recipes.embedded --help`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -11,6 +11,8 @@ import tyro
 from tqdm import tqdm
 
 from clipopt.embedded.concepts import things
+from clipopt.folders import BusyError
+from clipopt.tasks.interrupt import exit_status, stoppable
 from recipes.embedded import sheets, words
 from recipes.embedded.hands import CLIPS_HELD_OUT, SIDE, Drawings, build, open_hands, path_of, unseen
 from recipes.embedded.painting import drawn_by, painter
@@ -113,23 +115,30 @@ class Sheet:
         print(self.out)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one line on stderr and status 2."""
     commands = {"hands": Hands, "sheet": Sheet, "words": words.Words, "train": Train}
-    task = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m recipes.embedded", description=__doc__)
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
+    task = tyro.extras.subcommand_cli_from_dict(
+        commands, prog="python -m recipes.embedded", description=__doc__, args=arguments, config=config
+    )
     try:
         work = task.prepare()
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+        return _fail(error, 2)
     try:
-        work()
+        with stoppable():
+            work()
     except KeyboardInterrupt:
-        return 130
+        return exit_status()
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        return _fail(error, 2 if isinstance(error, BusyError) else 1)
     return 0
+
+
+def _fail(error: Exception, status: int) -> int:
+    sys.stderr.write(f"{error}\n")
+    return status
 
 
 if __name__ == "__main__":

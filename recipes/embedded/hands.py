@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from clipopt import files
-from clipopt.embedded.painters import Sprite
 from recipes.embedded import clipart
 from recipes.embedded.sources import HANDS, HELD_OUT, Hand, Roots, drawings, rendered
+from recipes.embedded.sprites import Sprite
 
 SIDE = 128
 """Height and width of a cached drawing in pixels."""
