@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tqdm import tqdm
@@ -117,7 +117,7 @@ class Sheet:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one line on stderr and status 2."""
-    commands = {"hands": Hands, "sheet": Sheet, "words": words.Words, "train": Train}
+    commands: dict[str, Callable[..., Any]] = {"hands": Hands, "sheet": Sheet, "words": words.Words, "train": Train}
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
     task = tyro.extras.subcommand_cli_from_dict(
         commands, prog="python -m recipes.embedded", description=__doc__, args=arguments, config=config

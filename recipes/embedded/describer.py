@@ -20,7 +20,7 @@ from clipopt.embedded.describer import (
     targets,
 )  # fmt: skip
 from clipopt.scorers.tower import TowerScorer
-from recipes.embedded import painters, training
+from recipes.embedded import sprites, training
 from recipes.embedded.perturbations import jitter
 from recipes.embedded.pictures import SIDE, Pictures, check_workers, paint, require
 from recipes.embedded.trainer import Stage, Trainer, seeded
@@ -109,7 +109,7 @@ class DescriberTraining(training.Training):
         recipe = training.fit(Recipe(), settings)
         if task.pictures is not None:
             require(task.pictures, vocabulary(), seed=recipe.world, side=SIDE)
-        painters.sprites()
+        sprites.sprites()
         return lambda: _train(task, settings, recipe, scorer, begin)
 
 

@@ -18,7 +18,8 @@ from clipopt.embedded.captions import caption, describe
 from clipopt.scorers.tower import PAD, TowerScorer
 from clipopt.tasks.progress import over, progress
 from clipopt.types import Images
-from recipes.embedded import generator_models, painters, training
+from clipopt.weights import TRAIN
+from recipes.embedded import generator_models, sprites, training
 from recipes.embedded.generator_models import SIDE, TIMESTEPS, new_coder, new_denoiser, new_scheduler, text_encoder
 from recipes.embedded.painters import Painter
 from recipes.embedded.pictures import claim, has, keep, require
@@ -79,7 +80,7 @@ class Painted:
     def __init__(self, folder: Path, count: int | None = None) -> None:
         paths = sorted(folder.glob("*-images.npy"))
         if not paths:
-            raise ValueError(f"no painted pictures in {folder}; `{training.PROGRAM} generator` paints them first")
+            raise ValueError(f"no painted pictures in {folder}; `{TRAIN} generator` paints them first")
         self._images = [np.load(path, mmap_mode="r") for path in paths]
         self.ids = torch.from_numpy(
             np.concatenate([np.load(path.with_name(path.name.replace("images", "ids"))) for path in paths])[:count]
@@ -245,7 +246,7 @@ class GeneratorTraining(training.Training):
         recipe = training.fit(Recipe(), settings)
         if task.pictures is not None:
             require(task.pictures, scorer.towers.config.vocabulary, seed=recipe.world, side=generator_models.SIDE)
-        painters.sprites()
+        sprites.sprites()
         return lambda: _train(task, settings, recipe, scorer, eye, begin)
 
 

@@ -18,8 +18,9 @@ from PIL import Image
 from clipopt.embedded.captions import Scene
 from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, concepts, named_in, things
 from clipopt.types import generator
+from recipes.embedded import sprites
 from recipes.embedded.solids import VIEWS, solid_sprites
-from recipes.embedded.sprites import Array, Sprite, nearest_colour, sprites
+from recipes.embedded.sprites import Array, Sprite, nearest_colour
 
 _LAYOUTS = {  # where several of one kind stand, in canvases from the middle
     2: (
@@ -132,10 +133,10 @@ class Painter:
     def _concept(self, rng: Random, shapes: float) -> What:
         if rng.random() < shapes:
             colour, number = rng.choice(COLOUR_NAMES), len(things()) + rng.randrange(len(SHAPES))
-            return What(number, colour, shade(colour, rng), sprites()[number])
+            return What(number, colour, shade(colour, rng), sprites.sprites()[number])
         modelled = bool(self._modelled) and rng.random() < _MODELLED
         number = rng.choice(self._modelled if modelled else self.drawn)
-        sprite = sprites()[number]
+        sprite = sprites.sprites()[number]
         if number in self.solids and (modelled or not concepts()[number].emoji or rng.random() < _SOLID):
             view = rng.randrange(VIEWS)
             if rng.random() < _BARE:

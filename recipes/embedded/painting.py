@@ -17,7 +17,7 @@ from random import Random
 from PIL import Image
 
 from clipopt.embedded.concepts import COLOUR_NAMES, things
-from recipes.embedded import clipart, painters
+from recipes.embedded import clipart, sprites
 from recipes.embedded.hands import CLIPS, Drawings, open_hands, unseen
 from recipes.embedded.manners import MANNERS
 from recipes.embedded.painters import Painter, What, coloured, shade
@@ -118,7 +118,7 @@ class ManyHands:
 
     def _sprite(self, hand: str, place: int, manner: str = "", seed: int = 0) -> Sprite:
         if hand == WORLD and not manner:
-            return painters.sprites()[place]
+            return sprites.sprites()[place]
         asked = (hand, place, manner, seed if manner in ("lines", "sketch", "grey") else 0)
         if asked in self._sprites:
             self._sprites.move_to_end(asked)

@@ -20,7 +20,7 @@ from torch import Tensor
 from clipopt.embedded.captions import caption, describe, falsify, vocabulary
 from clipopt.files import atomic
 from clipopt.scorers.tower import PAD, UNKNOWN, words
-from recipes.embedded import painters
+from recipes.embedded import sprites
 from recipes.embedded.painters import Painter
 
 CHUNK = 5_000
@@ -139,7 +139,7 @@ def paint(
     Raises:
         ValueError: the font is missing, or the folder holds pictures of another world.
     """
-    painters.sprites()
+    sprites.sprites()
     claim(folder, vocabulary(), seed=seed, side=side, **world)
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     missing = [n for n, size in enumerate(sizes) if not has(folder / f"{n:04d}-images.npy", size)]

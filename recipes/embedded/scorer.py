@@ -10,7 +10,7 @@ from typing import Any
 from clipopt import files
 from clipopt.embedded.captions import vocabulary
 from clipopt.scorers.tower import Towers, TowerScorer, load_tower
-from recipes.embedded import painters, painting, scorer_trainer, training
+from recipes.embedded import painters, painting, scorer_trainer, sprites, training
 from recipes.embedded.measure import accuracy, attributes, matches
 from recipes.embedded.pictures import Pictures, check_workers, paint, require
 from recipes.embedded.scorer_trainer import Recipe, Trainer
@@ -61,11 +61,11 @@ class ScorerTraining(training.Training):
         make, world = _world(settings)
         if task.pictures is not None:
             require(task.pictures, vocabulary(), seed=recipe.world, side=side, **world)
-        painters.sprites()
+        sprites.sprites()
         return lambda: _train(task, settings, recipe, begin, partial(paint, side=side, make=make, **world))
 
 
-def _world(settings: dict[str, Any]) -> tuple[Callable[[int, int], painters.Painter], dict[str, str]]:
+def _world(settings: dict[str, Any]) -> tuple[Callable[[int, int], painters.Painter], dict[str, Any]]:
     """What paints, by seed and side, and what decides its pictures beside these."""
     if settings["hands"] is None:
         if settings["weights"]:

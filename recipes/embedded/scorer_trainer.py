@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.embedded.captions import names, true_of, vocabulary
@@ -111,14 +111,18 @@ def _buffer(batches: int) -> Phase:
 
 _MAX_SCALE = 60.0
 _MUON = 33.0  # Muon's learning rate over AdamW's
-_NAMING = 0.5  # weight of the loss that names the thing or coloured shape among all of them
 
 
 class Trainer:
     """One training run, from nothing or from the weights of `begin`.
 
     `run()` yields after every batch, `state()` resumes it exactly.
+
+    Attributes:
+        naming: Weight of the loss that names the thing or coloured shape among all of them.
     """
+
+    naming = 0.5
 
     def __init__(
         self, recipe: Recipe, pictures: Pictures, *, begin: Towers | None = None, device: str = "cpu", amp: bool = True
@@ -169,7 +173,7 @@ class Trainer:
     def _batch(self, phase: Phase, index: int) -> dict[str, float]:
         rng = generator(self.recipe.seed, self.done)
         batch = self.pictures.draw(self.recipe.batch, rng)
-        images = jitter(batch.images.to(self.device).float() / 255, rng)
+        images = self.moved(batch.images.to(self.device).float() / 255, rng)
         progress = index / phase.batches
         eps = phase.eps * min(1.0, progress / 0.2) if phase.buffer == 0 else phase.eps
         delta = torch.zeros_like(images)
@@ -198,6 +202,10 @@ class Trainer:
             self._track()
         self.done += 1
         return figures
+
+    def moved(self, images: Images, rng: Generator) -> Images:
+        """What is done to painted pictures before the tower sees them."""
+        return jitter(images, rng)
 
     def _set_lr(self, peak: float, progress: float) -> None:
         warm = min(1.0, (self.updates + 1) / 100)
@@ -246,7 +254,7 @@ class Trainer:
         both = (other >= 0).nonzero()[:, 0]
         naming = naming.index_put((both, other[both]), naming.new_tensor(-1e4))
         name = name.masked_fill(batch.tinted.to(self.device), -1)
-        return match + _NAMING * F.cross_entropy(naming, name, ignore_index=-1)
+        return match + self.naming * F.cross_entropy(naming, name, ignore_index=-1)
 
     def _contrast(self, logits: Float[Tensor, "b c"], wrong: Float[Tensor, "m b"]) -> Tensor:
         """The loss of pictures against captions, the true ones first, and against pictures that none is true of."""

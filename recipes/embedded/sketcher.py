@@ -16,7 +16,7 @@ from clipopt import files
 from clipopt.diffusion.load import facts_of, fingerprint, load_pipeline
 from clipopt.embedded.captions import Scene, caption, vocabulary
 from clipopt.embedded.sketcher import Sketcher, SketcherConfig, load_sketcher, save_sketcher
-from recipes.embedded import painters, training
+from recipes.embedded import sprites, training
 from recipes.embedded.generator_models import SIDE
 from recipes.embedded.pictures import claim, has, keep, require
 from recipes.embedded.sketching import said_at_random, sketch
@@ -154,7 +154,7 @@ class SketcherTraining(training.Training):
         recipe = training.fit(Recipe(), settings)
         if task.pictures is not None:
             require(task.pictures, vocabulary(), **world_of(recipe, fingerprint(settings["generator"])))
-        painters.sprites()
+        sprites.sprites()
         return lambda: _train(task, settings, recipe, coder, begin)
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from clipopt.embedded.captions import Scene
 from clipopt.embedded.composing import ASIDE, PAIR, SPOTS, STEPS, spot
 from clipopt.embedded.concepts import COLOUR_NAMES, COLOURS, SHAPES, concepts, things
-from recipes.embedded import painters
+from recipes.embedded import sprites
 from recipes.embedded.solids import FACING, solid_sprites
 from recipes.embedded.sprites import Array, Sprite
 
@@ -42,11 +42,11 @@ def sketch(said: Scene, side: int) -> NDArray[np.uint8]:
 
 
 def _colour(number: int, said: str | None) -> str:
-    return said or (painters.sprites()[number].colour if number < len(things()) else _SHAPE)
+    return said or (sprites.sprites()[number].colour if number < len(things()) else _SHAPE)
 
 
 def _put(image: Array, number: int, colour: str | None, share: float, u: float, v: float) -> Array:
-    side, sprite = len(image), painters.sprites()[number]
+    side, sprite = len(image), sprites.sprites()[number]
     size, x, y = side * share, side * (0.5 + u), side * (0.5 + v)
     if number >= len(things()):
         _, cover = sprite.place(size, x, y, 0.0, False, side, None)
@@ -70,7 +70,7 @@ def said_at_random(rng: Random) -> Scene:
         if rng.random() < shapes:
             return len(things()) + rng.randrange(len(SHAPES)), rng.choice(COLOUR_NAMES) if rng.random() < 0.9 else None
         number = rng.randrange(len(things()))
-        own = painters.sprites()[number].colour
+        own = sprites.sprites()[number].colour
         if rng.random() < tinted and (own or number in solid_sprites().numbers):
             return number, rng.choice(COLOUR_NAMES)
         return number, own if own and rng.random() < 0.2 else None

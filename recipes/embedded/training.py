@@ -22,8 +22,8 @@ from clipopt.scorers.tower import TowerScorer
 from clipopt.tasks.checks import resolve_device
 from clipopt.tasks.interrupt import graceful_interrupt
 from clipopt.tasks.progress import progress
+from clipopt.weights import TRAIN
 
-PROGRAM = "python -m recipes.embedded train"
 _MAY_CHANGE = {"which", "resume", "json", "save_every", "workers", "pictures", "device"}
 """Options that a training can be gone on with otherwise than it began."""
 
@@ -103,8 +103,8 @@ def settle(task: T) -> tuple[T, dict[str, Any]]:
         return replace(task, pictures=pictures), settings | kept
     check_out(task.out, overwrite=task.overwrite, kind="training")
     fast = resolve_dtype(task.precision, task.device) == torch.bfloat16
-    pictures = None if task.pictures is None else str(task.pictures.absolute())
-    return task, settings | {"precision": "bfloat16" if fast else "float32", "pictures": pictures}
+    named = None if task.pictures is None else str(task.pictures.absolute())
+    return task, settings | {"precision": "bfloat16" if fast else "float32", "pictures": named}
 
 
 def _kept(folder: Path, which: str) -> dict[str, Any]:
@@ -114,9 +114,9 @@ def _kept(folder: Path, which: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} holds no training to resume: expected {path} ({error})") from error
     if settings.get("task") != "train" or not {"which", "share", "seed", "precision"} <= settings.keys():
-        raise ValueError(f"{folder} holds no training to resume: {path} was not written by `{PROGRAM} {which}`")
+        raise ValueError(f"{folder} holds no training to resume: {path} was not written by `{TRAIN} {which}`")
     if settings["which"] != which:
-        raise ValueError(f"{folder} trains the {settings['which']}; resume it with: {PROGRAM} {settings['which']}")
+        raise ValueError(f"{folder} trains the {settings['which']}; resume it with: {TRAIN} {settings['which']}")
     folders.check_idle(folder)
     return settings
 
@@ -132,7 +132,7 @@ def tower(spec: str, device: str = "cpu") -> TowerScorer:
     scorer = load_scorer(spec, device=device)
     if not isinstance(scorer, TowerScorer):
         raise ValueError(
-            f"expected embedded, embedded-judge, embedded-plain or a .safetensors of `{PROGRAM}`, got {spec}"
+            f"expected embedded, embedded-judge, embedded-plain or a .safetensors of `{TRAIN}`, got {spec}"
         )
     return scorer
 
@@ -211,7 +211,7 @@ def run(task: Training, trainer: Resumable, total: int, checkpoint: Path, *, nam
                 break
     if trainer.done < total:
         where = "" if task.device == "cpu" else f" --device {task.device}"
-        sys.stderr.write(f"interrupted and saved; go on with: {PROGRAM} {task.which} --resume {out}{where}\n")
+        sys.stderr.write(f"interrupted and saved; go on with: {TRAIN} {task.which} --resume {out}{where}\n")
         raise KeyboardInterrupt
     return time.perf_counter() - began
 

@@ -12,6 +12,7 @@ from clipopt.embedded.concepts import COLOURS, SHAPES, concepts, things
 sys.path.append(str(Path(__file__).parents[3]))  # recipes.embedded, which is no part of the package
 
 from recipes.embedded import painters, sketching
+from recipes.embedded import sprites as module
 from recipes.embedded.sprites import Sprite, shape_mask
 
 
@@ -40,5 +41,5 @@ class NoSolids:
 def plain_world(monkeypatch):
     monkeypatch.setattr(painters, "solid_sprites", NoSolids)
     monkeypatch.setattr(sketching, "solid_sprites", NoSolids)
-    monkeypatch.setattr(painters, "sprites", sprites)
+    monkeypatch.setattr(module, "sprites", sprites)
     return sprites()

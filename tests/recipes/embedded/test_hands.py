@@ -238,7 +238,7 @@ def test_without_hands_the_world_is_as_it_was(plain_world):
 
     def look(number: int, rng: Random) -> painters.What:
         asked.append(number)
-        return painters.coloured(number, painters.sprites()[number], rng)
+        return painters.coloured(number, sprites.sprites()[number], rng)
 
     for index in range(60):
         ours, scene = Painter(3).paint(index)
