@@ -13,6 +13,7 @@ from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, concepts, things
 from clipopt.scorers.tower import TowerScorer
 from clipopt.types import Images, generator
 from recipes.embedded.painters import Painter
+from recipes.embedded.perturbations import project, unit
 
 UNSEEN = 1_000_003
 """Seed of the world that no training draws from."""
@@ -65,18 +66,16 @@ def accuracy(scorer: TowerScorer, count: int = 1000, eps: float = 0.0, steps: in
 
 
 def _attack(scorer: TowerScorer, x: Images, y: Tensor, text: Tensor, eps: float, steps: int, attempt: int) -> Images:
-    def project(delta: Tensor) -> Tensor:
-        size = delta.flatten(1).norm(dim=1)[:, None, None, None] + 1e-12
-        return (x + delta * (eps / size).clamp(max=1)).clamp(0, 1) - x
+    def within(delta: Tensor) -> Tensor:
+        return (x + project(delta, eps)).clamp(0, 1) - x
 
     noise = torch.randn(x.shape, generator=generator(UNSEEN, attempt)).to(x)
-    delta = project(noise) if attempt else torch.zeros_like(x)
+    delta = within(noise) if attempt else torch.zeros_like(x)
     for _ in range(steps):
         delta.requires_grad_(True)
         loss = F.cross_entropy(scorer.logits(scorer.encode_image(x + delta), text), y)
         (gradient,) = torch.autograd.grad(loss, delta)
-        size = gradient.flatten(1).norm(dim=1)[:, None, None, None] + 1e-12
-        delta = project(delta.detach() + gradient / size * 2.5 * eps / steps)
+        delta = within(delta.detach() + unit(gradient) * 2.5 * eps / steps)
     return x + delta.detach()
 
 

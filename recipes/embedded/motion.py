@@ -28,7 +28,8 @@ from clipopt.types import Images, generator
 from recipes.embedded import films, training
 from recipes.embedded.film_measure import measure
 from recipes.embedded.films import Film, Films
-from recipes.embedded.muon import Muon
+from recipes.embedded.perturbations import project, unit
+from recipes.embedded.trainer import descend, optimizers_of, seeded, set_rates, track
 
 _MUON, _MAX_SCALE = 25.0, 60.0
 UNSEEN = 7
@@ -98,27 +99,11 @@ class Trainer:
 
     def __init__(self, lesson: Lesson, films: Films, *, amp: bool = True) -> None:
         self.lesson, self.films, self.amp = lesson, films, amp
-        with torch.random.fork_rng(devices=[]):
-            torch.random.set_rng_state(generator(lesson.seed, -1).get_state())
-            self.model = FilmTowers(lesson.towers, lesson.film)
-            # Further tasks of the picture tower, for training alone: where the joints are, and which pose it is.
-            self.guides = nn.ModuleDict({
-                "joints": nn.Sequential(nn.Linear(lesson.towers.dim, 192), nn.SiLU(), nn.Linear(192, 3 * len(JOINTS))),
-                "poses": nn.Linear(lesson.towers.dim, len(poses())),
-            })  # fmt: skip
+        self.model, self.guides = seeded(lesson.seed, lambda: (FilmTowers(lesson.towers, lesson.film), _guides(lesson)))
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        named = dict(self.model.named_parameters())
         apart = ("embedding", "position", "image.body.0", "image.hidden", "time", "bias_", "weight_hh", "weight_ih")
-        mixing = [n for n, p in named.items() if p.ndim > 1 and not any(part in n for part in apart)]
-        precision = torch.bfloat16 if amp else torch.float32
-        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            Muon([named[n] for n in mixing], lr=0.0, dtype=precision),
-            torch.optim.AdamW(
-                [*(p for n, p in named.items() if n not in mixing), *self.guides.parameters()],
-                lr=0.0,
-                betas=(0.9, 0.98),
-                weight_decay=0,
-            ),
+        self.optimizers = optimizers_of(
+            self.model, lambda name: not any(part in name for part in apart), amp=amp, others=self.guides.parameters()
         )
         self.done = self.updates = 0
         self._labels = list(deeds())
@@ -156,34 +141,19 @@ class Trainer:
             loss, parts = self._loss(shown, told, names, joints, said)
             if replay == 0:
                 figures = parts
-            self.model.zero_grad(set_to_none=True)
-            self.guides.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            for optimizer in self.optimizers:
-                optimizer.step()
+            descend(loss, self.optimizers, self.model, self.guides)
             self.updates += 1
             if shown.grad is not None:
-                step = shown.grad / _norm(shown.grad)
-                delta = delta + 0.75 * eps * step
-                delta = delta * (eps / _norm(delta)).clamp(max=1)
+                delta = project(delta + 0.75 * eps * unit(shown.grad), eps)
                 delta = (seen + delta).clamp(0, 1) - seen
-            self._track()
+            track(self.average, self.model, min(0.99, self.updates / (self.updates + 20)))
         self.done += 1
         return figures
 
     def _set_lr(self, progress: float | int, share: float | int) -> None:
         warm = min(1.0, (self.updates + 1) / 60)
         lr = self.lesson.lr * share * warm * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5
-        for optimizer, factor in zip(self.optimizers, (_MUON, 1.0), strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = factor * lr
-
-    @torch.no_grad()
-    def _track(self) -> None:
-        decay = min(0.99, self.updates / (self.updates + 20))
-        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            slow.lerp_(fast, 1 - decay)
+        set_rates(self.optimizers, lr, _MUON)
 
     def _loss(
         self, seen: Images, told: Sequence[Film], names: Tensor, joints: Tensor, said: Random
@@ -268,8 +238,10 @@ class Trainer:
         return copy.deepcopy(self.average), {"seed": str(self.lesson.seed), "world": str(self.lesson.world)}
 
 
-def _norm(x: Tensor) -> Tensor:
-    return x.flatten(1).norm(dim=1)[:, None, None, None] + 1e-12
+def _guides(lesson: Lesson) -> nn.ModuleDict:
+    """Further tasks of the picture tower, for training alone: where the joints are, and which pose it is."""
+    joints = nn.Sequential(nn.Linear(lesson.towers.dim, 192), nn.SiLU(), nn.Linear(192, 3 * len(JOINTS)))
+    return nn.ModuleDict({"joints": joints, "poses": nn.Linear(lesson.towers.dim, len(poses()))})
 
 
 def _jitter(films: Tensor, rng: Generator) -> Tensor:

@@ -14,17 +14,17 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from clipopt.embedded.captions import names, true_of, vocabulary
 from clipopt.embedded.concepts import COLOUR_NAMES, things
 from clipopt.scorers.tower import TowerConfig, Towers
 from clipopt.types import Images, generator
-from recipes.embedded.muon import Muon
 from recipes.embedded.perturbations import hybrids, jitter, project, unit
 from recipes.embedded.pictures import Batch, Pictures
 from recipes.embedded.replay_buffer import ReplayBuffer
+from recipes.embedded.trainer import descend, optimizers_of, seeded, set_rates, track
 
 
 @dataclass(frozen=True)
@@ -131,24 +131,14 @@ class Trainer:
         self.pictures = pictures
         self.device = device
         self.amp = amp
-        with torch.random.fork_rng(devices=[]):
-            torch.random.set_rng_state(generator(recipe.seed, -1).get_state())
-            self.towers = Towers(recipe.config)
+        self.towers: Towers = seeded(recipe.seed, lambda: Towers(recipe.config))
         if begin is not None:
             self.towers.adopt(begin)
         self.towers = self.towers.to(device)
         self.average = copy.deepcopy(self.towers).requires_grad_(False)
         # Muon for what mixes channels; AdamW for what looks up words and places, biases, and the three input colours.
-        mixing = {
-            name for name, p in self.towers.named_parameters()
-            if p.ndim > 1 and not any(part in name for part in ("embedding", "position", "stem"))
-        }  # fmt: skip
-        named = dict(self.towers.named_parameters())
-        precision = torch.bfloat16 if amp else torch.float32
-        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            Muon([named[n] for n in named if n in mixing], lr=0.0, dtype=precision),
-            torch.optim.AdamW([named[n] for n in named if n not in mixing], lr=0.0, betas=(0.9, 0.98), weight_decay=0),
-        )
+        apart = ("embedding", "position", "stem")
+        self.optimizers = optimizers_of(self.towers, lambda name: not any(part in name for part in apart), amp=amp)
         self._names = self.towers.tokenize(names())
         self.done = 0
         self.updates = 0
@@ -190,16 +180,12 @@ class Trainer:
                 penalty, gap = self.own.loss(*visited, rng)
                 loss = loss + phase.buffer * penalty
                 figures |= {"own": float(penalty.detach()), "gap": gap}
-            self.towers.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.towers.parameters(), 1.0)
-            for optimizer in self.optimizers:
-                optimizer.step()
+            descend(loss, self.optimizers, self.towers)
             self.updates += 1
             if perturbed.grad is not None:
                 delta = project(delta + 0.75 * eps * unit(perturbed.grad), eps)
                 delta = (images + delta).clamp(0, 1) - images
-            self._track()
+            track(self.average, self.towers, min(0.998, self.updates / (self.updates + 50)))
         self.done += 1
         return figures
 
@@ -209,16 +195,7 @@ class Trainer:
 
     def _set_lr(self, peak: float, progress: float) -> None:
         warm = min(1.0, (self.updates + 1) / 100)
-        lr = peak * warm * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5
-        for optimizer, factor in zip(self.optimizers, (_MUON, 1.0), strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = factor * lr
-
-    @torch.no_grad()
-    def _track(self) -> None:
-        decay = min(0.998, self.updates / (self.updates + 50))
-        for slow, fast in zip(self.average.parameters(), self.towers.parameters(), strict=True):
-            slow.lerp_(fast, 1 - decay)
+        set_rates(self.optimizers, peak * warm * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5, _MUON)
 
     def _image(self, images: Images) -> Tensor:
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.amp):

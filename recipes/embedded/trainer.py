@@ -1,7 +1,7 @@
-"""Training of one model in one stage: what the generator's parts and the describer share."""
+"""What trainers share: their optimizers and updates; the training of one model in one stage."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,46 @@ class Stage:
     falling: float = 0.35
 
 
+Optimizers = tuple[torch.optim.Optimizer, ...]
+
+
+def optimizers_of(
+    model: nn.Module, mixes: Callable[[str], bool], *, amp: bool, others: Iterable[nn.Parameter] = ()
+) -> Optimizers:
+    """Muon for weights of two dimensions or more that mix channels, as `mixes` says; AdamW for the rest and `others`."""
+    mixing = [p for name, p in model.named_parameters() if p.ndim > 1 and mixes(name)]
+    chosen = {id(p) for p in mixing}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    return (
+        Muon(mixing, lr=0.0, dtype=torch.bfloat16 if amp else torch.float32),
+        torch.optim.AdamW([*rest, *others], lr=0.0, betas=(0.9, 0.98), weight_decay=0),
+    )
+
+
+def set_rates(optimizers: Optimizers, lr: float, muon: float) -> None:
+    """Give AdamW the learning rate `lr`, and Muon `muon` times as much."""
+    for optimizer, factor in zip(optimizers, (muon, 1.0), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = factor * lr
+
+
+def descend(loss: Tensor, optimizers: Optimizers, model: nn.Module, *others: nn.Module) -> None:
+    """One step down; the gradients of `model` are clipped, those of `others` are not."""
+    for module in (model, *others):
+        module.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+@torch.no_grad()
+def track(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move a running average of weights on."""
+    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+        slow.lerp_(fast, 1 - decay)
+
+
 class Trainer:
     """The training of one model; `run()` yields after every batch, `state()` resumes it exactly."""
 
@@ -40,13 +80,7 @@ class Trainer:
         self.stage, self.seed, self.device, self.amp = stage, seed, device, amp
         self.model: Any = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average: Any = copy.deepcopy(model).requires_grad_(False)
-        mixing = [p for name, p in model.named_parameters() if p.ndim > 1 and self.mixes(name)]
-        chosen = {id(p) for p in mixing}
-        rest = [p for p in model.parameters() if id(p) not in chosen]
-        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            Muon(mixing, lr=0.0, dtype=torch.bfloat16 if amp else torch.float32),
-            torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.98), weight_decay=0),
-        )
+        self.optimizers = optimizers_of(model, self.mixes, amp=amp)
         self.done = 0
 
     def mixes(self, name: str) -> bool:
@@ -62,25 +96,12 @@ class Trainer:
         while self.done < self.stage.batches:
             warm = min(1.0, (self.done + 1) / 100)
             left = (self.stage.batches - self.done) / (self.stage.falling * self.stage.batches)
-            lr = self.stage.lr * warm * min(1.0, left)
-            for optimizer, factor in zip(self.optimizers, (self.stage.muon, 1.0), strict=True):
-                for group in optimizer.param_groups:
-                    group["lr"] = factor * lr
+            set_rates(self.optimizers, self.stage.lr * warm * min(1.0, left), self.stage.muon)
             loss, figures = self.loss(generator(self.seed, self.done))
-            self.model.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            for optimizer in self.optimizers:
-                optimizer.step()
+            descend(loss, self.optimizers, self.model)
             self.done += 1
-            self._track()
+            track(self.average, self.model, min(0.995, self.done / (self.done + 20)))
             yield {"phase": self.stage.name, "loss": float(loss.detach()), **figures}
-
-    @torch.no_grad()
-    def _track(self) -> None:
-        decay = min(0.995, self.done / (self.done + 20))
-        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            slow.lerp_(fast, 1 - decay)
 
     def state(self) -> dict[str, Any]:
         """Everything that `resume` needs."""
