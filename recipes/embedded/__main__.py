@@ -122,23 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     task = tyro.extras.subcommand_cli_from_dict(
         commands, prog="python -m recipes.embedded", description=__doc__, args=arguments, config=config
     )
-    try:
-        work = task.prepare()
-    except (ValueError, OSError) as error:
-        return _fail(error, 2)
+    at_work = False
     try:
         with stoppable():
+            work = task.prepare()
+            at_work = True
             work()
     except KeyboardInterrupt:
         return exit_status()
     except (ValueError, OSError) as error:
-        return _fail(error, 2 if isinstance(error, BusyError) else 1)
+        sys.stderr.write(f"{error}\n")
+        return 1 if at_work and not isinstance(error, BusyError) else 2
     return 0
-
-
-def _fail(error: Exception, status: int) -> int:
-    sys.stderr.write(f"{error}\n")
-    return status
 
 
 if __name__ == "__main__":

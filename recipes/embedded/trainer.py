@@ -39,7 +39,7 @@ Optimizers = tuple[torch.optim.Optimizer, ...]
 def optimizers_of(
     model: nn.Module, mixes: Callable[[str], bool], *, amp: bool, others: Iterable[nn.Parameter] = ()
 ) -> Optimizers:
-    """Muon for weights of two dimensions or more that mix channels, as `mixes` says; AdamW for the rest and `others`."""
+    """Muon for weights of two dimensions or more that mix channels, as `mixes` says; AdamW for the others."""
     mixing = [p for name, p in model.named_parameters() if p.ndim > 1 and mixes(name)]
     chosen = {id(p) for p in mixing}
     rest = [p for p in model.parameters() if id(p) not in chosen]

@@ -106,6 +106,18 @@ def test_a_training_begins_at_the_weights_of_an_earlier_one(here, monkeypatch, c
 
 
 @pytest.mark.parametrize(
+    "which", ["scorer", "judge", "plain", "describer", "sketcher", "generator", "motion", "motion-judge"]
+)
+def test_every_training_teaches(which, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", which, "--help"])
+    assert not stop.value.code
+    out = capsys.readouterr().out
+    assert f"usage: python -m recipes.embedded train {which}" in out
+    assert "--share" in out
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--share", "0"], "--share"),
