@@ -1,5 +1,6 @@
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from clipopt.embedded.captions import Scene, names, shape_number, slots, vocabulary
 from clipopt.embedded.concepts import number_of
@@ -80,6 +81,11 @@ def test_what_is_saved_is_a_scorer(painted, tmp_path):
 
 def is_picture(images):
     return images.shape[1:] == (3, 64, 64) and images.min() >= 0 and images.max() <= 1
+
+
+def test_shapes_are_checked_here_too():
+    with pytest.raises(TypeCheckError):
+        jitter(torch.rand(3, 64, 64), generator(0))
 
 
 def test_jittered_pictures_are_pictures():
