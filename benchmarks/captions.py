@@ -13,18 +13,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from clipopt.commands.captioning import describer, second_stage, usual_weights
 
 from clipopt.captions import Beam, Captioner, TextEncoder, encode_views
-from clipopt.commands.work.caption import describer, second_stage, usual_weights
 from clipopt.embedded.captions import Scene, caption, slots, true_of
 from clipopt.embedded.concepts import things
 from clipopt.embedded.grammar import WorldGrammar
-from clipopt.embedded.measure import UNSEEN, accuracy
-from clipopt.embedded.painters import Painter
 from clipopt.embedded.parsing import parse
 from clipopt.evaluation.suite import interval
 from clipopt.scorers import load_scorer
 from clipopt.scorers.tower import TowerScorer
+from recipes.embedded.measure import UNSEEN, accuracy
+from recipes.embedded.painters import Painter
 
 FIRST = 100_000
 """Index of the first picture: far from those that the evaluation of the scorers draws."""

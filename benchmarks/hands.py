@@ -17,13 +17,14 @@ import torch
 import unseen
 from PIL import Image, ImageDraw, ImageFont
 
-from clipopt.embedded import measure, painters
 from clipopt.embedded.captions import vocabulary
 from clipopt.embedded.concepts import things
 from clipopt.evaluation.suite import interval
 from clipopt.io import files
 from clipopt.scorers import load_scorer
 from clipopt.types import generator
+from recipes.embedded import measure
+from recipes.embedded.sprites import FONT, STRIKE, Sprite, symbols
 
 
 def glyph(hand: Path, symbol: str) -> Image.Image | None:
@@ -33,7 +34,7 @@ def glyph(hand: Path, symbol: str) -> Image.Image | None:
         paths = [hand / f"{'-'.join(some)}.png" for some in (points, [p for p in points if p != "fe0f"])]
         found = [path for path in paths if path.is_file()]
         return Image.open(found[0]).convert("RGBA") if found else None
-    font = ImageFont.truetype(str(hand), painters._STRIKE)
+    font = ImageFont.truetype(str(hand), STRIKE)
     symbol = symbol.rstrip("\ufe0f")
     missing = bytes(font.getmask("\U0010fffd"))  # a box, or nothing
     if len(symbol) > 1 or font.getmask(symbol).getbbox() is None or bytes(font.getmask(symbol)) == missing:
@@ -43,13 +44,13 @@ def glyph(hand: Path, symbol: str) -> Image.Image | None:
     return image
 
 
-def drawn(hand: Path, emoji: dict[str, str]) -> dict[int, painters.Sprite]:
+def drawn(hand: Path, emoji: dict[str, str]) -> dict[int, Sprite]:
     """Sprites of the flat things, by number."""
     made = {n: glyph(hand, emoji[thing.emoji]) for n, thing in enumerate(things()) if thing.emoji}
-    return {n: painters.Sprite(image, own_colour=True) for n, image in made.items() if image and image.getbbox()}
+    return {n: Sprite(image, own_colour=True) for n, image in made.items() if image and image.getbbox()}
 
 
-def pictures(hand: dict[int, painters.Sprite], numbers: Sequence[int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pictures(hand: dict[int, Sprite], numbers: Sequence[int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` pictures of each of these things, and whose they are."""
     images = [unseen.picture(hand[n], Random(f"{n}/{i}"), generator(n, i)) for n in numbers for i in range(count)]
     return torch.stack(images), torch.tensor(numbers).repeat_interleave(count)
@@ -81,7 +82,7 @@ def main() -> None:
     for name, path in given.items():
         if not path.name or not path.exists():
             parser.error(f"expected NAME=EMOJI with a font or folder that is there, got {name}={path}")
-    hands = {name: drawn(path, painters._emoji()) for name, path in {"the world's": painters.FONT, **given}.items()}
+    hands = {name: drawn(path, symbols()) for name, path in {"the world's": FONT, **given}.items()}
     common = sorted(set.intersection(*(set(hand) for hand in hands.values())))
     if not common:
         parser.error(f"nothing that the world knows is drawn by all of {', '.join(hands)}")

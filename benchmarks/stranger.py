@@ -15,27 +15,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import hands
 import torch
 from tqdm import tqdm
 
-from clipopt.embedded import painters, pictures, training
 from clipopt.embedded.captions import shape_number
 from clipopt.embedded.concepts import SHAPES
 from clipopt.evaluation.suite import Prompt, interval, prompts, read
 from clipopt.io import files
 from clipopt.scorers import Scorer, load_scorer
+from recipes.embedded import pictures, scorer_trainer
+from recipes.embedded.painters import Painter, What, coloured
+from recipes.embedded.sprites import FONT, symbols
 
 WORLD = 7
 
 
-def adopt(hand: Path) -> None:
-    """Let this process paint a world without solids in which flat things are as this hand draws them."""
-    drawn, own = hands.drawn(hand, painters._emoji()), painters.sprites()
-    changed = tuple(drawn.get(number, sprite) for number, sprite in enumerate(own))
-    painters.sprites = lambda: changed  # type: ignore[assignment]
-    pictures.Painter = partial(painters.Painter, drawn=sorted(drawn), solids=False)  # type: ignore[misc,assignment]
+def painter(seed: int, side: int, *, hand: Path) -> Painter:
+    """A painter of a world without solids in which flat things are as this hand draws them."""
+    drawn = hands.drawn(hand, symbols())
+
+    def look(number: int, rng: Random) -> What:
+        return coloured(number, drawn[number], rng)
+
+    return Painter(seed, side, sorted(drawn), solids=False, look=look)
 
 
 def train(hand: Path, share: float, work: Path) -> Path:
@@ -43,12 +48,12 @@ def train(hand: Path, share: float, work: Path) -> Path:
     path = work / "stranger.safetensors"
     if path.exists():
         return path
-    recipe = replace(training.recipe("judge"), seed=WORLD, world=WORLD).shortened(share)
-    adopt(hand)
+    recipe = replace(scorer_trainer.recipe("judge"), seed=WORLD, world=WORLD).shortened(share)
+    make = partial(painter, hand=hand)
     with tqdm(total=recipe.pictures, desc="painting", file=sys.stderr) as bar:
-        for done in pictures.paint(WORLD, recipe.pictures, work / "pictures", workers=1):
+        for done in pictures.paint(WORLD, recipe.pictures, work / "pictures", workers=1, make=make):
             bar.update(done - bar.n)
-    trainer = training.Trainer(recipe, pictures.Pictures(work / "pictures", recipe.pictures), amp=False)
+    trainer = scorer_trainer.Trainer(recipe, pictures.Pictures(work / "pictures", recipe.pictures), amp=False)
     kept = work / "checkpoint.pt"
     if kept.exists():
         trainer.resume(torch.load(kept, weights_only=True))
@@ -82,8 +87,8 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the batches and pictures of the judge's recipe")
     options = parser.parse_args()
     path = train(options.emoji, options.share, options.work)
-    emoji = painters._emoji()
-    own, other = (hands.drawn(hand, emoji) for hand in (painters.FONT, options.emoji))
+    emoji = symbols()
+    own, other = (hands.drawn(hand, emoji) for hand in (FONT, options.emoji))
     common = sorted({*own} & {*other})
     known = {*common, None, *(shape_number(s) for s in SHAPES)}
     rows: dict[str, object] = {

@@ -23,10 +23,6 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from clipopt.embedded import training
-from clipopt.embedded.measure import accuracy, attributes
-from clipopt.embedded.pictures import Batch, Pictures, paint
-from clipopt.embedded.training import Phase, Recipe, Trainer
 from clipopt.evaluation.shares import evenly
 from clipopt.evaluation.suite import interval, prompts, read
 from clipopt.io import files
@@ -35,7 +31,11 @@ from clipopt.pipelines.image.plan import ImagePlan
 from clipopt.scorers import Scorer, load_scorer
 from clipopt.scorers.precision import resolve_dtype
 from clipopt.scorers.tower import Towers, TowerScorer, load_tower
-from clipopt.types import generator
+from clipopt.types import Images, generator
+from recipes.embedded import scorer_trainer
+from recipes.embedded.measure import accuracy, attributes
+from recipes.embedded.pictures import Batch, Pictures, paint
+from recipes.embedded.scorer_trainer import Phase, Recipe, Trainer
 
 PLAIN, FIRST, HARDENING = 200, 60, 100
 PICTURES = 40_000
@@ -58,12 +58,9 @@ class Sigmoid(Trainer):
 class Unmoved(Trainer):
     """Pictures as they were painted."""
 
-    def _batch(self, phase: Phase, index: int) -> dict[str, float]:
-        moved, training.jitter = training.jitter, lambda images, rng: images
-        try:
-            return super()._batch(phase, index)
-        finally:
-            training.jitter = moved
+    def moved(self, images: Images, rng: Generator) -> Images:
+        """The pictures."""
+        return images
 
 
 class Few(Pictures):
@@ -86,12 +83,7 @@ class Unfalse(Few):
 class Nameless(Trainer):
     """Without the loss that names the thing."""
 
-    def _batch(self, phase: Phase, index: int) -> dict[str, float]:
-        weight, training._NAMING = training._NAMING, 0.0
-        try:
-            return super()._batch(phase, index)
-        finally:
-            training._NAMING = weight
+    naming = 0.0
 
 
 class Vague(Trainer):
@@ -125,7 +117,7 @@ class Variant:
 
     def recipe(self) -> Recipe:
         """The short training."""
-        shipped = training.recipe("scorer" if self.nothing else "plain")
+        shipped = scorer_trainer.recipe("scorer" if self.nothing else "plain")
         tower = replace(shipped.config, **dict(self.tower))  # type: ignore[arg-type]
         count = FIRST if self.nothing else self.batches
         hardening = [Phase("adversarial", count - self.buffer, 1.2e-3, self.eps, 3, hybrids=self.hybrids)]

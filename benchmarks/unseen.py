@@ -9,12 +9,12 @@ from random import Random
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from clipopt.embedded import painters
 from clipopt.embedded.concepts import things
 from clipopt.types import generator
+from recipes.embedded.painters import Painter
+from recipes.embedded.sprites import Sprite, glyph, symbols
 
 WORLD = 2_000_003
 """Seed of these pictures."""
@@ -34,7 +34,7 @@ ribbon ticket firecracker
 def _unknown(names: list[str]) -> tuple[str, ...]:
     """Those that the font draws and the embedded world does not know."""
     known = {thing.emoji for thing in things()} | {thing.noun for thing in things()}
-    return tuple(name for name in names if name in painters._emoji() and name not in known)
+    return tuple(name for name in names if name in symbols() and name not in known)
 
 
 def development() -> tuple[str, ...]:
@@ -48,11 +48,8 @@ def test() -> tuple[str, ...]:
 
 
 @cache
-def _sprite(name: str) -> painters.Sprite:
-    font = ImageFont.truetype(str(painters.FONT), painters._STRIKE)
-    image = Image.new("RGBA", (200, 200))
-    ImageDraw.Draw(image).text((20, 20), painters._emoji()[name], font=font, embedded_color=True)
-    return painters.Sprite(image, own_colour=True)
+def _sprite(name: str) -> Sprite:
+    return Sprite(glyph(symbols()[name]), own_colour=True)
 
 
 def draw(name: str, index: int) -> Tensor:
@@ -60,9 +57,9 @@ def draw(name: str, index: int) -> Tensor:
     return picture(_sprite(name), Random(f"{WORLD}/{name}/{index}"), generator(WORLD, index, *name.encode()))
 
 
-def picture(sprite: painters.Sprite, rng: Random, noise: torch.Generator) -> Tensor:
+def picture(sprite: Sprite, rng: Random, noise: torch.Generator) -> Tensor:
     """A thing on a ground, (3, 64, 64) in [0, 1]."""
-    painter = painters.Painter(WORLD)
+    painter = Painter(WORLD)
     image, _ = painter._ground(rng, noise, {sprite.colour})
     share = rng.uniform(0.34, 1.02)
     room = max(0.0, (1 - share) / 2)

@@ -46,7 +46,6 @@ commands:
   search   find pictures:  clipopt search photos.index "a red apple"
   classify say which of some labels pictures have
   adapt    teach a scorer labels of your own from a few pictures
-  train    train the embedded scorers, judges, describer, generator or sketcher again
   eval     measure a task on its fixed suite of prompts
 
 `clipopt COMMAND --help` teaches a command, `clipopt --version` names the version.
@@ -67,15 +66,6 @@ TASKS = {
     "search": "search.Search",
     "classify": "classify.Classify",
     "adapt": "adapt.Adapt",
-    "train": "train.Train",
-    "train scorer": "train.Train",
-    "train judge": "train.Train",
-    "train plain": "train.Train",
-    "train describer": "train_describer.TrainDescriber",
-    "train generator": "train_generator.TrainGenerator",
-    "train sketcher": "train_sketcher.TrainSketcher",
-    "train motion": "train_motion.TrainMotion",
-    "train motion-judge": "train_motion.TrainMotion",
     "eval": "eval_image.Evaluate",
     "eval image": "eval_image.Evaluate",
     "eval latent": "eval_latent.EvaluateLatent",

@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+TRAIN = "python -m recipes.embedded train"
+"""What writes such files, from a checkout; which model, stands behind."""
+
 
 def write_weights(path: Path, model: nn.Module, mark: str, config: Any, facts: Mapping[str, str]) -> None:
     """Write what `read_weights` reads.
@@ -26,14 +29,14 @@ def write_weights(path: Path, model: nn.Module, mark: str, config: Any, facts: M
     save_file(tensors, path, metadata={**facts, mark: json.dumps(config)})
 
 
-def read_weights(path: Path, mark: str, kind: str, command: str) -> tuple[dict[str, Tensor], Any, dict[str, str]]:
+def read_weights(path: Path, mark: str, kind: str, model: str) -> tuple[dict[str, Tensor], Any, dict[str, str]]:
     """The weights in float32, what stands under `mark`, and all metadata.
 
     Args:
         path: File to read.
         mark: Metadata entry that says which kind of model it is.
         kind: What this kind is called in messages: "describer".
-        command: Which command writes it.
+        model: What `python -m recipes.embedded train` calls it.
 
     Raises:
         ValueError: the file is missing, no safetensors, or of another kind.
@@ -41,7 +44,7 @@ def read_weights(path: Path, mark: str, kind: str, command: str) -> tuple[dict[s
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise ValueError(f"no such {kind} file: {path} (expected a .safetensors that `{command}` wrote)")
+        raise ValueError(f"no such {kind} file: {path} (expected a .safetensors that `{TRAIN} {model}` wrote)")
     try:
         with safe_open(path, "pt") as file:
             told: dict[str, str] = file.metadata() or {}
@@ -49,5 +52,5 @@ def read_weights(path: Path, mark: str, kind: str, command: str) -> tuple[dict[s
     except SafetensorError as error:
         raise ValueError(f"{path} is no readable safetensors file ({error}); train or copy it again") from error
     if mark not in told:
-        raise ValueError(f"{path} holds no {kind}; expected a file that `{command}` wrote")
+        raise ValueError(f"{path} holds no {kind}; expected a file that `{TRAIN} {model}` wrote")
     return tensors, json.loads(told[mark]), told

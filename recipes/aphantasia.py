@@ -26,7 +26,7 @@ class Config:
     prompt: Annotated[str, tyro.conf.Positional]
     """What to show."""
     scorer: str = "openai/clip-vit-base-patch32"
-    """Who guides: "embedded", a file of `clipopt train`, or a model by id."""
+    """Who guides: "embedded", a file of `recipes.embedded`, or a model by id."""
     size: str = "1280x720"
     """Width x height of the picture in pixels."""
     steps: int = 200

@@ -25,7 +25,7 @@ class Config:
     prompt: Annotated[str, tyro.conf.Positional]
     """What to show."""
     scorer: str = "openai/clip-vit-base-patch32"
-    """Who guides: "embedded", a file of `clipopt train`, or a model by id."""
+    """Who guides: "embedded", a file of `recipes.embedded`, or a model by id."""
     size: int = 256
     """Pixels of the picture."""
     starts: int = 10_000

@@ -32,7 +32,7 @@ class Config:
     prompt: Annotated[str, tyro.conf.Positional]
     """What to make."""
     scorer: str = "openai/clip-vit-base-patch32"
-    """Who guides: "embedded", a file of `clipopt train`, or a model by id."""
+    """Who guides: "embedded", a file of `recipes.embedded`, or a model by id."""
     vertices: int = 3
     """Subdivisions of the icosahedron whose vertices are learned: 3 gives 642. Published: about 600."""
     size: int = 356

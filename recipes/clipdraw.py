@@ -27,7 +27,7 @@ class Config:
     negative: tuple[str, ...] = ()
     """Texts to stay away from, weight -0.3. Published: "A badly drawn sketch.", "Many ugly, messy drawings."."""
     scorer: str = "openai/clip-vit-base-patch32"
-    """Who guides: "embedded", a file of `clipopt train`, or a model by id."""
+    """Who guides: "embedded", a file of `recipes.embedded`, or a model by id."""
     size: int = 224
     """Pixels of the drawing while it is made."""
     strokes: int = 256

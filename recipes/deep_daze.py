@@ -26,7 +26,7 @@ class Config:
     prompt: Annotated[str, tyro.conf.Positional]
     """What to show."""
     scorer: str = "openai/clip-vit-base-patch32"
-    """Who guides: "embedded", a file of `clipopt train`, or a model by id."""
+    """Who guides: "embedded", a file of `recipes.embedded`, or a model by id."""
     size: int = 512
     """Pixels of the picture while it is made."""
     depth: int = 16

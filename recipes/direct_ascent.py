@@ -30,7 +30,7 @@ class Config:
         "open_clip:ViT-B-32/laion400m_e32",
         "open_clip:ViT-B-32/laion2b_s34b_b79k",
     )
-    """Who guides, all together: "embedded", files of `clipopt train`, or models by id. Published: these three."""
+    """Who guides, all together: "embedded", files of `recipes.embedded`, or models by id. Published: these three."""
     negative: tuple[str, ...] = ()
     """Texts to stay away from, weight -0.3; those of the example above are what users found to help."""
     size: int = 224

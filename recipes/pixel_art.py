@@ -26,7 +26,7 @@ class Config:
     prompt: Annotated[str, tyro.conf.Positional]
     """What to show."""
     scorer: str = "openai/clip-vit-base-patch32"
-    """Who guides: "embedded", a file of `clipopt train`, or a model by id. Published: up to five together."""
+    """Who guides: "embedded", a file of `recipes.embedded`, or a model by id. Published: up to five together."""
     cells: str = "32x32"
     """Cells across x down. Published: 80 x 45 for wide pictures, which is finer."""
     cell: int = 8

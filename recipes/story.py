@@ -26,7 +26,7 @@ class Config:
     lines: Annotated[tuple[str, ...], tyro.conf.Positional]
     """What to show, one after the other."""
     scorer: str = "openai/clip-vit-base-patch32"
-    """Who guides: "embedded", a file of `clipopt train`, or a model by id."""
+    """Who guides: "embedded", a file of `recipes.embedded`, or a model by id."""
     size: str = "1280x720"
     """Width x height of a frame in pixels."""
     frames: int = 300

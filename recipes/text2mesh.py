@@ -30,7 +30,7 @@ class Config:
     mesh: Path | None = None
     """The mesh; by default a sphere."""
     scorer: str = "openai/clip-vit-base-patch32"
-    """Who guides: "embedded", a file of `clipopt train`, or a model by id."""
+    """Who guides: "embedded", a file of `recipes.embedded`, or a model by id."""
     size: int = 224
     """Pixels of a view."""
     crops: int = 4

@@ -17,7 +17,6 @@ from clipopt.cli import main
 
 COMMANDS = (
     "image", "latent", "mesh", "motion", "story", "caption", "rank", "score", "index", "search", "classify", "adapt",
-    "train",
     "eval",
 )  # fmt: skip
 
@@ -42,7 +41,7 @@ def test_every_command_teaches(command: str, capsys: pytest.CaptureFixture):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_is_off_until_it_is_given(command: str):
     needed = {"score": ["a.json", "b"], "index": ["."], "search": ["i"], "adapt": ["."]}
-    needed |= {"train": ["scorer"], "eval": ["image"], "motion": ["a person walks"]}
+    needed |= {"eval": ["image"], "motion": ["a person walks"]}
     off = cli._parse(command, needed.get(command, []))
     flags = [field.name for field in dataclasses.fields(off) if field.type is bool]
     assert flags
@@ -69,7 +68,6 @@ def test_help_loads_no_command_and_no_heavy_library():
 
 
 LONGER = (
-    "train scorer", "train motion", "train generator", "train describer", "train sketcher",
     "eval image", "eval latent", "eval mesh", "eval motion",
 )  # fmt: skip
 
@@ -88,7 +86,7 @@ for command in sys.argv[1:]:
     if not said.getvalue().startswith("usage: clipopt") or heavy & sys.modules.keys():
         sys.exit(f"{command}: {sorted(heavy & sys.modules.keys())}")
 """
-    assert in_a_process_of_its_own(script, *(set(COMMANDS) - {"train", "eval"}), *LONGER) == ""
+    assert in_a_process_of_its_own(script, *(set(COMMANDS) - {"eval"}), *LONGER) == ""
 
 
 def test_a_missing_prompt_is_told_without_torch():
@@ -147,8 +145,7 @@ def test_version(capsys: pytest.CaptureFixture):
         (["image", "a fox", "--symmetry=-inf"], "--symmetry must be a finite number, got -inf"),
         (["image", "a fox", "--scorer-weight", "1e400"], "--scorer-weight must be a finite number, got inf"),
         (["score"], "CANDIDATES and PICTURES must be given"),
-        (["train"], "say what to train: expected one of scorer, judge, plain, describer,"),
-        (["train", "scoree"], "cannot train 'scoree' (did you mean scorer?): expected one of scorer, judge,"),
+        (["eval"], "say what to eval: expected one of image, latent, mesh,"),
         (["eval", "meshs"], "cannot eval 'meshs' (did you mean mesh?)"),
     ],
 )

@@ -1,7 +1,4 @@
-"""The offline models: the world that draws their training pictures, their training, and their weights.
+"""The offline models: their words, what reads and writes these, and their weights.
 
-Painters draw captioned 64 px pictures: flat shapes and everyday things (from a colour emoji font, needed to
-train and not to use) in named colours, counts, sizes, places and relations on named backgrounds. A residual
-tower and a word transformer learn to match them, first plainly, then against adversarial perturbations, then
-against a buffer of the tower's own optimized pictures, so that ascending its score draws things, not texture.
+`recipes/embedded`, in a checkout, makes the weights again.
 """

@@ -116,6 +116,13 @@ def learnt() -> tuple[int, ...]:
     return named_in(set.intersection(*known))
 
 
+@cache
+def solids() -> tuple[int, ...]:
+    """Numbers of the things that the shipped models have also seen as solids, in a fixed order."""
+    nouns = files("clipopt.embedded").joinpath("solids.txt").read_text("utf-8").splitlines()
+    return tuple(map(number_of, nouns))
+
+
 def named_in(vocabulary: Collection[str]) -> tuple[int, ...]:
     """Numbers of the concepts whose singular and plural are said in these words alone."""
     from clipopt.scorers.tower import words

@@ -106,13 +106,6 @@ def new_describer(scorer: TowerScorer) -> Describer:
     return Describer(DescriberConfig(len(config.vocabulary), stages, context=config.context))
 
 
-def grown(describer: Describer, scorer: TowerScorer) -> Describer:
-    """A new describer that says what an earlier one does, as far as its parts go; what that lacks begins anew."""
-    made = new_describer(scorer)
-    made.load_state_dict(describer.state_dict(), strict=False)
-    return made
-
-
 def targets(scorer: TowerScorer, texts: Sequence[str]) -> Int[Tensor, "n _"]:
     """The words of whole captions with their end, padded to the longest; what is too long is cut."""
     ids = scorer.towers.tokenize(texts)[:, : scorer.towers.config.context - 1]
@@ -191,7 +184,7 @@ def save_describer(describer: Describer, scorer: TowerScorer, path: Path, facts:
 
 
 def load_describer(scorer: TowerScorer, path: Path | None = None) -> Describer:
-    """Read a describer that `clipopt train describer` wrote; by default the one in the package.
+    """Read a describer that `recipes.embedded` trained; by default the one in the package.
 
     Raises:
         ValueError: the file is missing, holds no describer, or one that has other eyes than `scorer`.
@@ -199,7 +192,7 @@ def load_describer(scorer: TowerScorer, path: Path | None = None) -> Describer:
     if path is None:
         with as_file(files("clipopt.embedded") / "weights" / "describer.safetensors") as shipped:
             return load_describer(scorer, shipped)
-    tensors, fields, told = read_weights(path, "clipopt_describer", "describer", "clipopt train describer")
+    tensors, fields, told = read_weights(path, "clipopt_describer", "describer", "describer")
     if told["eyes"] != scorer.fingerprint:
         raise ValueError(f"{path} was trained on the eyes of scorer {told['eyes']}, got {scorer.fingerprint}")
     describer = Describer(DescriberConfig(**{"looking": 0, **fields, "stages": tuple(map(tuple, fields["stages"]))}))

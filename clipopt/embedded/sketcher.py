@@ -103,7 +103,7 @@ def save_sketcher(sketcher: Sketcher, path: Path, facts: dict[str, str]) -> None
 
 
 def load_sketcher(path: Path | None = None) -> Sketcher:
-    """Read a sketcher that `clipopt train sketcher` wrote; by default the one in the package.
+    """Read a sketcher that `recipes.embedded` trained; by default the one in the package.
 
     Raises:
         ValueError: the file is missing or holds no sketcher.
@@ -111,7 +111,7 @@ def load_sketcher(path: Path | None = None) -> Sketcher:
     if path is None:
         with as_file(files("clipopt.embedded") / "weights" / "sketcher.safetensors") as shipped:
             return load_sketcher(shipped)
-    tensors, fields, _ = read_weights(path, "clipopt_sketcher", "sketcher", "clipopt train sketcher")
+    tensors, fields, _ = read_weights(path, "clipopt_sketcher", "sketcher", "sketcher")
     sketcher = Sketcher(SketcherConfig(**{**fields, "vocabulary": tuple(fields["vocabulary"])}))
     sketcher.load_state_dict(tensors)
     return sketcher.eval().requires_grad_(False)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clipopt.embedded.captions import Scene, caption, compatible, slots
 from clipopt.embedded.concepts import number_of
-from clipopt.embedded.solids import solids as embedded_solids
+from clipopt.embedded.concepts import solids as embedded_solids
 from clipopt.evaluation.suite import Prompt, Reading, bank, neighbour
 from clipopt.scorers import Scorer
 
@@ -42,7 +42,7 @@ def solid_bank(*, solids: bool = False) -> tuple[Prompt, ...]:
     """
     scenes = [p.scene for p in solid_prompts()]
     scenes += [neighbour(p.scene, f"solid/{i}") for i, p in enumerate(solid_prompts())]
-    known = [Scene(solid.number) for solid in embedded_solids()] if solids else [p.scene for p in bank()]
+    known = [Scene(number) for number in embedded_solids()] if solids else [p.scene for p in bank()]
     return _captions(known + scenes)
 
 

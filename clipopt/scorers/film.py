@@ -189,13 +189,13 @@ def is_film_scorer(path: Path) -> bool:
 
 
 def load_film_scorer(path: Path | str, *, name: str | None = None, device: str = "cpu") -> FilmScorer:
-    """Read a scorer of films that `clipopt train motion` wrote.
+    """Read a scorer of films that `recipes.embedded` trained.
 
     Raises:
         ValueError: the file is missing, no safetensors, or holds no scorer of films.
     """
     path = Path(path)
-    tensors, (towers, film), metadata = read_weights(path, "clipopt_film", "film scorer", "clipopt train motion")
+    tensors, (towers, film), metadata = read_weights(path, "clipopt_film", "film scorer", "motion")
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in towers.items()}
     film["convolutions"] = tuple(tuple(layer) for layer in film["convolutions"])
     model = FilmTowers(TowerConfig(**fields), FilmConfig(**film))

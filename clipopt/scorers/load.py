@@ -25,7 +25,7 @@ def load_scorer(spec: str | Path, *, device: str | torch.device = "cpu", dtype: 
     Args:
         spec: "embedded", "embedded-judge" or "embedded-plain" (the first before it was hardened: it guides like an
             ordinary CLIP), which come with the package; "embedded-motion" and "embedded-motion-judge", which know
-            people and see films; a .safetensors file that `clipopt train` wrote; a local
+            people and see films; a .safetensors file that `recipes.embedded` wrote; a local
             folder of a transformers CLIP or SigLIP model; or its id on the Hugging Face hub, such as
             "openai/clip-vit-base-patch32". With open_clip installed: "open_clip:NAME/TAG" such as
             "open_clip:ViT-B-32/laion2b_s34b_b79k", "open_clip:NAME/FILE" for a checkpoint file, "open_clip:FOLDER"
@@ -73,7 +73,7 @@ def load_scorer(spec: str | Path, *, device: str | torch.device = "cpu", dtype: 
         return _load_folder(_downloaded(spec), spec, place, dtype)
     raise ValueError(
         f"unknown scorer {spec!r}: expected embedded, embedded-judge, embedded-plain, natural, natural-judge, a "
-        ".safetensors file from `clipopt train`, the folder of a CLIP, a SigLIP, an image classifier or an adapter, a "
+        ".safetensors file of `recipes.embedded`, the folder of a CLIP, a SigLIP, an image classifier or an adapter, a "
         "hub id such as openai/clip-vit-base-patch32, one of open_clip's such as open_clip:ViT-B-32/laion2b_s34b_b79k, "
         "or one of timm's such as timm:resnet50.a1_in1k"
     )

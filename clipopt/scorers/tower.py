@@ -1,7 +1,7 @@
 """The small scorer that ships with the package: a residual picture tower beside a word transformer.
 
 One safetensors file holds everything: weights in float16, and in its metadata the architecture and the
-vocabulary. `clipopt train` writes such files, `load_tower` reads them.
+vocabulary. `recipes.embedded` writes such files, `load_tower` reads them.
 """
 
 import hashlib
@@ -304,13 +304,13 @@ def _config(fields: dict[str, Any]) -> TowerConfig:
 
 
 def load_tower(path: Path | str, *, name: str | None = None, device: str = "cpu") -> TowerScorer:
-    """Read a tower that `clipopt train` wrote.
+    """Read a tower that `recipes.embedded` trained.
 
     Raises:
         ValueError: the file is missing, no safetensors, or holds no scorer.
     """
     path = Path(path)
-    tensors, config, metadata = read_weights(path, "clipopt_tower", "scorer", "clipopt train")
+    tensors, config, metadata = read_weights(path, "clipopt_tower", "scorer", "scorer")
     towers = Towers(_config(config))
     towers.load_state_dict(tensors)
     fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:12]

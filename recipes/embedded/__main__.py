@@ -1,16 +1,18 @@
 """The commands of this folder; `python -m recipes.embedded --help`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tqdm import tqdm
 
 from clipopt.embedded.concepts import things
+from clipopt.io.folders import BusyError
+from clipopt.pipelines.interrupt import exit_status, stoppable
 from recipes.embedded import sheets, words
 from recipes.embedded.hands import CLIPS_HELD_OUT, SIDE, Drawings, build, open_hands, path_of, unseen
 from recipes.embedded.painting import drawn_by, painter
@@ -113,22 +115,24 @@ class Sheet:
         print(self.out)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one line on stderr and status 2."""
-    commands = {"hands": Hands, "sheet": Sheet, "words": words.Words, "train": Train}
-    task = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m recipes.embedded", description=__doc__)
+    commands: dict[str, Callable[..., Any]] = {"hands": Hands, "sheet": Sheet, "words": words.Words, "train": Train}
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
+    task = tyro.extras.subcommand_cli_from_dict(
+        commands, prog="python -m recipes.embedded", description=__doc__, args=arguments, config=config
+    )
+    at_work = False
     try:
-        work = task.prepare()
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    try:
-        work()
+        with stoppable():
+            work = task.prepare()
+            at_work = True
+            work()
     except KeyboardInterrupt:
-        return 130
+        return exit_status()
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return 1 if at_work and not isinstance(error, BusyError) else 2
     return 0
 
 

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from clipopt.embedded.painters import Sprite
 from clipopt.io import files
 from recipes.embedded import clipart
 from recipes.embedded.sources import HANDS, HELD_OUT, Hand, Roots, drawings, rendered
+from recipes.embedded.sprites import Sprite
 
 SIDE = 128
 """Height and width of a cached drawing in pixels."""
@@ -103,7 +104,7 @@ def _save(path: Path, hand: Hand, made: Sequence[tuple[str, Image.Image]], **mor
         "digest": digest.hexdigest()[:16], "keys": [key for key, _ in made], "colours": colours, "lumas": lumas,
         **more,
     }  # fmt: skip
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "png": np.frombuffer(b"".join(blobs), np.uint8),
         "ends": np.cumsum([len(blob) for blob in blobs], dtype=np.int64),
     }

@@ -7,6 +7,7 @@ the same seed gives the same.
 import math
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from clipopt.types import generator
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _PAPER = 250.0
 _MARGIN = 32  # one part of so many

@@ -2,7 +2,7 @@
 
     image, scene = painter(1, 64, folder=Path("hands")).paint(0)
 
-What pictures show and what captions say of them follows the rules of `clipopt.embedded.painters`: colours are exact,
+What pictures show and what captions say of them follows the rules of `recipes.embedded.painters`: colours are exact,
 counts, places and sizes are as said.
 """
 
@@ -16,13 +16,13 @@ from random import Random
 
 from PIL import Image
 
-from clipopt.embedded import painters
 from clipopt.embedded.concepts import COLOUR_NAMES, things
-from clipopt.embedded.painters import Painter, Sprite, What, coloured, shade
-from recipes.embedded import clipart
+from recipes.embedded import clipart, sprites
 from recipes.embedded.hands import CLIPS, Drawings, open_hands, unseen
 from recipes.embedded.manners import MANNERS
+from recipes.embedded.painters import Painter, What, coloured, shade
 from recipes.embedded.sources import emoji
+from recipes.embedded.sprites import Sprite
 
 WORLD = "world"
 """The hand of the emoji font that the world has always had."""
@@ -53,6 +53,25 @@ class Weights:
             raise ValueError(f"expected shares of {', '.join(MANNERS)}, got {dict(self.manners)}")
         if sum(self.manners.values()) > 1:
             raise ValueError(f"the shares of manners must not exceed 1, got {sum(self.manners.values()):g}")
+
+    @classmethod
+    def of(cls, asked: str) -> "Weights":
+        """The usual weights but for those in a text such as "openmoji=0.5,lines=0.2".
+
+        Raises:
+            ValueError: a word is of another form, or names a hand that measures.
+        """
+        hands, manners = dict(cls().hands), dict(cls().manners)
+        for word in asked.split(",") if asked else ():
+            name, _, number = word.partition("=")
+            try:
+                share = float(number)
+            except ValueError:
+                share = -1.0
+            if not 0 <= share < float("inf"):
+                raise ValueError(f"expected NAME=WEIGHT with a weight of 0 or more, got {word}")
+            (manners if name.strip() in MANNERS else hands)[name.strip()] = share
+        return cls(hands, manners)
 
 
 class ManyHands:
@@ -99,7 +118,7 @@ class ManyHands:
 
     def _sprite(self, hand: str, place: int, manner: str = "", seed: int = 0) -> Sprite:
         if hand == WORLD and not manner:
-            return painters.sprites()[place]
+            return sprites.sprites()[place]
         asked = (hand, place, manner, seed if manner in ("lines", "sketch", "grey") else 0)
         if asked in self._sprites:
             self._sprites.move_to_end(asked)

@@ -15,8 +15,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from clipopt.embedded import painters
 from clipopt.embedded.concepts import things
+from recipes.embedded import sprites
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def emoji() -> dict[str, str]:
     """
     known = {thing.emoji for thing in things()}
     names: dict[str, str] = {}
-    for name, symbol in painters._emoji().items():
+    for name, symbol in sprites.symbols().items():
         composed = "\u200d" in symbol or name.startswith(("flag: ", "keycap: "))
         if not _SKIN.search(symbol) and (name in known or not composed):
             names[key(symbol)] = name
@@ -227,7 +227,7 @@ def _spellings(roots: Roots) -> dict[str, list[str]]:
     for k, names in spelt.items():
         if "-" not in k:
             names.append(unicodedata.name(chr(int(k, 16)), ""))
-    symbols = painters._emoji()
+    symbols = sprites.symbols()
     for thing in things():
         if thing.emoji:
             spelt[key(symbols[thing.emoji])] += [thing.noun, *thing.synonyms]

@@ -14,12 +14,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from clipopt.embedded import painters
 from clipopt.embedded.captions import vocabulary
 from clipopt.embedded.concepts import COLOUR_NAMES, SHAPES, pluralize, things
 from clipopt.io import files
 from clipopt.scorers.tower import words as words_of
-from recipes.embedded import clipart
+from recipes.embedded import clipart, sprites
 from recipes.embedded.hands import CLIPS, open_hands
 from recipes.embedded.sources import emoji, key
 
@@ -100,7 +99,7 @@ def groups() -> dict[str, tuple[str, str]]:
     """Group and subgroup of each emoji in Unicode's list, by `key`."""
     found: dict[str, tuple[str, str]] = {}
     group = subgroup = ""
-    for line in painters.NAMES.read_text("utf-8").splitlines():
+    for line in sprites.NAMES.read_text("utf-8").splitlines():
         if line.startswith("# group: "):
             group = line.removeprefix("# group: ")
         elif line.startswith("# subgroup: "):

@@ -63,7 +63,7 @@ def _models(folder: Path) -> None:
     from checkpoints import save_clip
     from diffusers_models import stable_diffusion
 
-    from clipopt.embedded.watching import vocabulary
+    from clipopt.embedded.moves import vocabulary
     from clipopt.scorers.film import FilmConfig, FilmTowers
     from clipopt.scorers.tower import TowerConfig, Towers
 

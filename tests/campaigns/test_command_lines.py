@@ -19,8 +19,7 @@ from clipopt import cli
 
 COMMANDS = ("image", "latent", "mesh", "motion", "story", "caption", "rank", "score", "index", "search", "classify",
             "adapt")  # fmt: skip
-LONG = ("train scorer", "train judge", "train motion", "train generator", "train describer", "train sketcher",
-        "eval image", "eval mesh", "eval motion", "eval latent", "eval natural")  # fmt: skip
+LONG = ("eval image", "eval mesh", "eval motion", "eval latent", "eval natural")
 HOSTILE = (
     "", " ", "\n", "🍎", "赤いリンゴ", "красное яблоко", "a" * 5000, "a " * 400, "\x1b[31mred\x1b[0m", "a\nb", "a\tb",
     "\udcff\udcfe", "{", "{}", '{"a": 1}', '{"a": NaN}', '{"a": 1e999}', '{"a": "b"}', '{"a": -1}', '{"": 1}',

@@ -10,8 +10,8 @@ import torch
 from clips_models import save_xclip
 
 from clipopt.cli import main
+from clipopt.embedded.moves import vocabulary
 from clipopt.embedded.people import poses
-from clipopt.embedded.watching import vocabulary
 from clipopt.geometry.skeleton import limits
 from clipopt.pipelines.motion import loop as moving
 from clipopt.pipelines.motion.phases import backward_sentence, course, split_phases
@@ -200,21 +200,6 @@ def test_evaluates_its_suite(films, tmp_path, capsys):
     assert told["limit violations"] == 0
     assert {"one of five named", "not found"} <= told["gate"].keys()
     assert {path.name for path in (tmp_path / "e").iterdir()} == {"summary.json", "motions.jsonl", "sheet.png"}
-
-
-def test_trains_from_nothing_and_the_result_guides(tmp_path, capsys, monkeypatch):
-    from clipopt.embedded import films as module
-
-    monkeypatch.setattr(module, "FILMS", 6)
-    monkeypatch.setattr(module, "STILLS", 20)
-    assert main(["train", "motion-judge", "--share", "0.0005", "--out", "t", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["batches"] == 4
-    assert {"stills", "films", "backward", "held"} <= told.keys()
-    assert not (tmp_path / "t/pictures").exists()
-    model = load_scorer("t/motion-judge.safetensors")
-    assert model.encode_video(torch.rand(1, 12, 3, 64, 64)).shape == (1, 112)
-    assert main(["train", "motion", "--resume", "t"]) == 2
 
 
 @pytest.mark.parametrize(

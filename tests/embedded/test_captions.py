@@ -12,14 +12,12 @@ from clipopt.embedded.captions import (
     compatible,
     describe,
     falsify,
-    names,
     shape_number,
     slots,
     true_of,
     vocabulary,
 )
 from clipopt.embedded.concepts import COLOUR_NAMES, concepts, number_of, pluralize, things, with_article
-from clipopt.embedded.training import _name
 from clipopt.scorers.tower import words
 
 STAR, CIRCLE = shape_number("star"), shape_number("circle")
@@ -132,18 +130,3 @@ def test_names_are_unique():
     assert len(things()) >= 500
     said = [n for c in things() for n in (c.noun, *c.synonyms)]
     assert len(set(said)) == len(said)
-
-
-def test_names_are_what_the_slots_say():
-    texts = names()
-    assert len(set(texts)) == len(texts)
-    scenes = [
-        Scene(number_of("cat"), "white"),
-        Scene(shape_number("star"), "blue"),
-        Scene(shape_number("ring"), "gray"),
-    ]
-    assert [texts[n] for n in _name(slots(scenes)[:, [0, 1]])] == ["cat", "blue star", "gray ring"]
-    pair = slots([Scene(number_of("dog"), other=shape_number("heart"), other_colour="red"), scenes[0]])
-    first, second = _name(pair[:, [5, 6]])
-    assert texts[first] == "red heart"
-    assert second < 0

@@ -1,14 +1,12 @@
-"""Named poses and actions: their words, their sides, their pictures."""
+"""Named poses and actions: their words and their sides."""
 
 import re
 
-import numpy as np
 import pytest
 import torch
 
 from clipopt.embedded import moves as m
-from clipopt.embedded import people
-from clipopt.embedded.people import exchanged, pose_sprites, poses, stance
+from clipopt.embedded.people import exchanged, poses, stance
 from clipopt.geometry.skeleton import JOINTS, limits
 from clipopt.render.figure import pose
 
@@ -69,20 +67,6 @@ def test_a_wrong_angle_says_so():
         stance("L.knee 170")
 
 
-def test_sprites_are_drawn_once_transparent_and_labelled(tmp_path, monkeypatch):
-    monkeypatch.setattr(people, "poses", lambda: poses()[3:5])
-    monkeypatch.setattr(people, "_VIEWS", ((0, 40), (40, -40)))
-    bank = pose_sprites(0, variants=1, side=32, folder=tmp_path)
-    assert bank.images.shape == (4, 32, 32, 4)
-    assert bank.pose.tolist() == [0, 0, 1, 1]
-    cover = bank.images[..., 3].astype(float) / 255
-    assert (cover[:, 0, 0] == 0).all()
-    assert (cover.mean((1, 2)) > 0.03).all()
-    monkeypatch.setattr(people, "_sprite", None)  # the second time nothing is drawn
-    again = pose_sprites(0, variants=1, side=32, folder=tmp_path)
-    np.testing.assert_array_equal(again.images, bank.images)
-
-
 def test_what_is_backward_comes_back():
     table = {one.phrase: one for one in m.moves()}
     for one in table.values():
@@ -119,20 +103,6 @@ def test_turning_to_the_left_turns_left_and_walking_steps_forward():
 )  # fmt: skip
 def test_third_person(phrase, said):
     assert m.third_person(phrase) == said
-
-
-def test_films_depend_on_seed_and_index_alone():
-    one, again, other = m.plan(3, 5), m.plan(3, 5), m.plan(4, 5)
-    assert one.phrases == again.phrases
-    assert torch.equal(one.rows, again.rows)
-    assert not torch.equal(one.rows, other.rows)
-    low, high = limits()
-    for index in range(12):
-        film = m.plan(0, index)
-        assert bool(((film.rows[:, :-6] >= low - 1e-5) & (film.rows[:, :-6] <= high + 1e-5)).all())
-        assert len(film.rows) == m.FRAMES
-    picture = m.show(one.rows[:2], one.aside, 3, 5, side=24)
-    np.testing.assert_array_equal(picture, m.show(one.rows[:2], one.aside, 3, 5, side=24))
 
 
 def test_sentences():

@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from clipopt.embedded import watching
-from clipopt.embedded.films import Films, draw
 from clipopt.scorers import load_scorer
 from clipopt.scorers.film import FilmConfig, FilmTowers, load_film_scorer
 from clipopt.scorers.tower import TowerConfig
@@ -58,49 +56,3 @@ def test_a_file_that_is_none_says_so(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"x" * 40)
     with pytest.raises(ValueError, match="no readable"):
         load_film_scorer(tmp_path / "bad.safetensors")
-
-
-def small(which):
-    from dataclasses import replace
-
-    lesson = watching.lesson(which)
-    towers = replace(lesson.towers, dim=16, text_width=16, text_layers=1)
-    film = replace(lesson.film, width=16, layers=1, hidden=16)
-    return replace(lesson, towers=towers, film=film, batches=(2, 2), films=1, stills=1, batch=(3, 4))
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    from clipopt.embedded import films as module
-
-    folder = tmp_path_factory.mktemp("films")
-    patch = pytest.MonkeyPatch()
-    patch.setattr(module, "FILMS", 4)
-    patch.setattr(module, "STILLS", 6)
-    assert [done for done, _ in draw(11, 1, 1, folder)] == [1, 2]
-    yield Films(11, folder)
-    patch.undo()
-
-
-@pytest.mark.parametrize("which", ["motion", "motion-judge"])
-def test_training_goes_on_where_it_stopped(which, films, tmp_path):
-    whole, first, second = (watching.Trainer(small(which), films, amp=False) for _ in range(3))
-    figures = list(whole.run())
-    assert len(figures) == 4
-    assert all(v == v for row in figures for v in row.values())
-    run = first.run()
-    for _ in range(3):
-        next(run)
-    torch.save(first.state(), tmp_path / "c.pt")
-    second.resume(torch.load(tmp_path / "c.pt", weights_only=True))
-    list(second.run())
-    for a, b in zip(whole.average.parameters(), second.average.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_scorer_and_judge_share_nothing():
-    one, other = watching.lesson("motion"), watching.lesson("motion-judge")
-    assert one.seed != other.seed
-    assert one.world != other.world
-    assert one.film.kind != other.film.kind
-    assert one.film.convolutions != other.film.convolutions

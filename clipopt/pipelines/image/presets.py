@@ -58,7 +58,7 @@ BOTH = replace(NATURAL, begin="sketch", tries=4, steps=60)
 SMALL: dict[Kind, Preset] = {
     "robust": Preset("pyramid", 6, begin="sketch", tries=4), "plain": Preset("fourier", 8), "natural": NATURAL,
 }  # fmt: skip
-"""For the scorers in the package and those of `clipopt train`: measured."""
+"""For the scorers in the package and those of `recipes.embedded`: measured."""
 REAL: dict[Kind, Preset] = {
     "robust": Preset("pixels", 32),
     "plain": Preset("fourier", 32, cutouts="overview", text_off=0.1),
@@ -73,7 +73,7 @@ Reference:
 
 
 def is_small(spec: str) -> bool:
-    """Whether a scorer is in the package or of `clipopt train`."""
+    """Whether a scorer is in the package or of `recipes.embedded`."""
     return spec.startswith("embedded") or (spec.endswith(".safetensors") and not spec.startswith("open_clip:"))
 
 

@@ -37,7 +37,7 @@ class ImageSettings:
     what things look like in photographs (with clipopt[natural] installed); tiles, strokes and
     shapes by "embedded" alone. Or a CLIP or SigLIP of the Hugging Face hub
     by id or local folder, one of open_clip's ("open_clip:ViT-B-32/laion2b_s34b_b79k"), or a .safetensors of
-    `clipopt train`. Given several times, they guide together: what fools one seldom fools the others."""
+    `recipes.embedded`. Given several times, they guide together: what fools one seldom fools the others."""
     judge: str | None = None
     """Who looks on and reports: as --scorer, or "none". By default "natural-judge" where "natural" guides, else
     "embedded-judge". It says nothing of prompts that it does not understand."""

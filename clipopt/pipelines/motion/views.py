@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from clipopt.embedded.moves import AIM, SPAN, deeds, plain_look, third_person
-from clipopt.embedded.watching import ALIKE
+from clipopt.embedded.moves import AIM, ALIKE, SPAN, deeds, plain_look, third_person
 from clipopt.geometry.body import Clothes, default_clothes
 from clipopt.params.motion import Stances
 from clipopt.pipelines.motion.phases import without_subject
