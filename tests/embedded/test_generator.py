@@ -3,6 +3,7 @@
 from importlib.resources import as_file, files
 
 from clipopt import diffusion
+from clipopt.pipelines.latent.loop import LatentLoop
 from clipopt.pipelines.latent.methods import settle
 from clipopt.pipelines.views import Item
 from clipopt.scorers import load_scorer
