@@ -4,7 +4,7 @@ import zlib
 from importlib.resources import as_file, files
 
 import pytest
-from clipopt.commands.evaluating_mesh import solid_bank
+from clipopt.evaluation.mesh import solid_bank
 
 from clipopt.embedded.captions import shape_number
 from clipopt.embedded.concepts import SHAPES, concepts, learnt
@@ -57,14 +57,21 @@ def test_they_know_the_vocabulary_of_their_training(scorer):
     assert scorer.unknown_words("a zeppelin") == ["zeppelin"]
 
 
-@pytest.mark.parametrize(("begin", "steps", "tries", "least"), [("sketch", 24, 2, 9), ("noise", 60, 1, 5)])
-def test_the_judge_reads_what_the_scorer_drew(begin: Begin, steps: int, tries: int, least: int):
+@pytest.mark.parametrize(
+    ("begin", "count", "steps", "tries", "least"),
+    [
+        ("sketch", 8, 12, 2, 6),
+        pytest.param("sketch", 12, 24, 2, 9, marks=pytest.mark.slow),
+        pytest.param("noise", 12, 60, 1, 5, marks=pytest.mark.slow),
+    ],
+)
+def test_the_judge_reads_what_the_scorer_drew(begin: Begin, count: int, steps: int, tries: int, least: int):
     """`clipopt eval image` in small: the guard against changes that spoil the pictures.
 
     Sketches can be read before anything is optimized, noise cannot: of twelve the judge had 12 and 8 when this was
     written.
     """
-    chosen = evenly(prompts(), 12)
+    chosen = evenly(prompts(), count)
     scorer, judge = load_scorer("embedded"), load_scorer("embedded-judge")
     items = [Item({p.text: 1.0}, 0, p.text) for p in chosen]
     drawing = ImageLoop(ImagePlan(128, 128, steps=steps, crops=4, begin=begin, tries=tries), items, scorer)
