@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from clipopt.commands.captioning import describer, second_stage, usual_weights
+from clipopt.commands.work.caption import describer, second_stage, usual_weights
 
 from clipopt.captions import Beam, Captioner, TextEncoder, encode_views
 from clipopt.embedded.captions import Scene, caption, slots, true_of

@@ -44,4 +44,3 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def unnatural(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the packages of clipopt[natural] were not installed."""
     monkeypatch.setattr(kinds, "find_spec", lambda _: None)
-

@@ -4,11 +4,11 @@ import zlib
 from importlib.resources import as_file, files
 
 import pytest
-from clipopt.evaluation.mesh import solid_bank
 
 from clipopt.embedded.captions import shape_number
 from clipopt.embedded.concepts import SHAPES, concepts, learnt
 from clipopt.embedded.grammar import WorldGrammar
+from clipopt.evaluation.mesh import solid_bank
 from clipopt.evaluation.shares import evenly
 from clipopt.evaluation.suite import bank, prompts, read
 from clipopt.pipelines.image.loop import ImageLoop
