@@ -13,9 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from clipopt.commands.work.caption import describer, second_stage, usual_weights
 
 from clipopt.captions import Beam, Captioner, TextEncoder, encode_views
+from clipopt.commands.work.caption import describer, second_stage, usual_weights
 from clipopt.embedded.captions import Scene, caption, slots, true_of
 from clipopt.embedded.concepts import things
 from clipopt.embedded.grammar import WorldGrammar

@@ -11,10 +11,11 @@ from toy import ToyScorer
 from clipopt.cli import main
 from clipopt.io.files import load_image, save
 from clipopt.pipelines.edits import Edit
-from clipopt.pipelines.image.loop import ImageLoop, Item
+from clipopt.pipelines.image.loop import FAINT, ImageLoop
 from clipopt.pipelines.image.plan import ImagePlan
 from clipopt.pipelines.image.starts import best_starts
 from clipopt.pipelines.kinds import Begin, Param
+from clipopt.pipelines.views import Item, Sight
 from clipopt.scorers import load_scorer
 from clipopt.types import generator
 
@@ -50,7 +51,16 @@ def test_the_best_is_taken_and_no_neighbour_matters(begin: Begin):
     assert not torch.equal(other, alone)
 
 
-@pytest.mark.parametrize("param", ["pyramid", "palette", "siren", "prior", "strokes", "shapes"])
+def test_a_sketch_of_nothing_is_not_taken():
+    """The sketcher knows the word, and draws an empty page."""
+    scorer, items = load_scorer("embedded"), [Item({f"a {thing}": 1.0}, 0, "") for thing in ("bicycle", "fire truck")]
+    sight = Sight(scorer, items, size=(64, 64))
+    made, drawn = best_starts("sketch", items, 2, grey(2, 64, 64), sight.score, CPU, FAINT)
+    assert drawn.tolist() == [False, True]
+    assert torch.equal(made[0], grey(1, 64, 64)[0])
+
+
+@pytest.mark.parametrize("param", ["pyramid", "palette", "prior", "strokes"])
 def test_a_drawing_begins_there_unless_it_is_given_a_picture(param: Param):
     scorer = load_scorer("embedded")
     plan = ImagePlan(40, 40, param=param, steps=2, crops=2, lr=0.02, begin="sketch", tries=1)

@@ -59,6 +59,8 @@ BESIDE = 0.25
 """Weight of a scorer of a small vocabulary where a natural one changes a given picture: it knows flat drawings only."""
 PALER = 0.85
 """Contrast of a sketch that a natural scorer goes on from: what is at its limit learns slowly."""
+FAINT = 0.3
+"""Least match of a sketch with its words: below it there is nothing to be seen, and a natural scorer begins at noise."""
 VARIED = 0.1
 """Standard deviation of the noise on such a sketch, of natural spectrum: another background for each seed."""
 
@@ -293,7 +295,9 @@ class ImageLoop:
             otherwise = self.image()
         choose = partial(self._score, alone=self._chooser)
         told = [replace(item, prompt=reworded(item.prompt, self.said)) for item in self.items]
-        rough, drawn = best_starts(self.plan.begin, told, self.plan.tries, otherwise, choose, self.device)
+        judged = self._natural and isinstance(self._eyes["score"][self._chooser], KnowsWords)
+        least = FAINT if judged else -torch.inf
+        rough, drawn = best_starts(self.plan.begin, told, self.plan.tries, otherwise, choose, self.device, least)
         if self._natural:
             noise = otherwise - otherwise.mean((1, 2, 3), keepdim=True)
             noise = noise / noise.std((1, 2, 3), keepdim=True).clamp_min(1e-6)

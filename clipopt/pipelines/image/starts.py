@@ -26,7 +26,7 @@ _LOOK = 1  # keeps the draws of how a seed's sketches look apart from those of w
 
 def best_starts(
     begin: Begin, items: Sequence[Item], tries: int, otherwise: Images, score: Callable[[Images], PerItem],
-    device: torch.device,
+    device: torch.device, least: float = -torch.inf,
 ) -> tuple[Images, Bool[Tensor, " n"]]:  # fmt: skip
     """The best of some rough pictures for each item, as large as the pictures that stand in where there is none.
 
@@ -42,6 +42,7 @@ def best_starts(
         otherwise: Pictures (items, 3, height, width).
         score: How good pictures are; higher is better.
         device: Where to make them.
+        least: A rough picture whose score is lower is not taken.
     """
     maker: _Maker = _Sketches(device) if begin == "sketch" else _Samples(device)
     told = [_heaviest(item) for item in items]
@@ -61,7 +62,8 @@ def best_starts(
         better[rows] = found[rows] > scores[rows]
         best = torch.where(better.to(best.device)[:, None, None, None], made, best)
         scores = torch.where(better, found, scores)
-    return best, drawn
+    drawn &= scores >= least
+    return torch.where(drawn.to(best.device)[:, None, None, None], best, otherwise), drawn
 
 
 class _Maker(Protocol):
