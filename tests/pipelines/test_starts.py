@@ -128,7 +128,7 @@ def test_the_film_and_the_page_begin_at_the_true_start(here: Path):
 def test_who_knows_the_words_of_the_drawings_chooses_among_sketches(monkeypatch: pytest.MonkeyPatch):
     embedded, chosen = load_scorer("embedded"), []
 
-    def best(begin, items, tries, otherwise, score, device):
+    def best(begin, items, tries, otherwise, score, device, least):
         chosen.append(score)
         return otherwise, torch.zeros(len(items), dtype=torch.bool)
 

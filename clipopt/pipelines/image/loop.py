@@ -60,7 +60,7 @@ BESIDE = 0.25
 PALER = 0.85
 """Contrast of a sketch that a natural scorer goes on from: what is at its limit learns slowly."""
 FAINT = 0.3
-"""Least match of a sketch with its words: below it there is nothing to be seen, and a natural scorer begins at noise."""
+"""Least match of a sketch with its words: below it there is nothing to see, and natural scorers begin at noise."""
 VARIED = 0.1
 """Standard deviation of the noise on such a sketch, of natural spectrum: another background for each seed."""
 
