@@ -86,43 +86,57 @@ class Loop(Protocol):
         ...
 
 
-@runtime_checkable
-class Items(Protocol):
-    """A loop that makes several items at once, step by step."""
+class Stepwise:
+    """The part of `Loop` that is the same wherever several items are made step by step.
 
-    @property
-    def items(self) -> Sequence[Any]:
-        """What is made."""
-        ...
+    Attributes:
+        plan: With the number of `steps`.
+        items: What is made, each with its `label`.
+        best: Each item at its best so far, with its `score`.
+    """
 
-    @property
-    def best(self) -> Any:
-        """Each item at its best so far, with its `score`."""
-        ...
+    unit = "step"
+    plan: Any
+    items: Sequence[Any]
+    best: Any
 
     def draw(self, start: int = 0) -> Iterator[tuple[Step, dict[str, PerItem]]]:
         """Yields every step from `start` on, with the scores of the items where it looked."""
-        ...
+        raise NotImplementedError
 
+    def frame(self) -> Images:
+        """What the film shows of the items now."""
+        raise NotImplementedError
 
-def updates_of(loop: Items, start: int) -> Iterator[Update]:
-    """The steps of a loop as updates, which tell the loss of an item and the mean scores."""
-    shown = {"score": loop.best.score}
-    for step, scores in loop.draw(start):
-        shown |= scores
-        means = {name: f"{float(values.nanmean()):.3f}" for name, values in shown.items() if not values.isnan().all()}
-        told = {"loss": f"{float(step.loss) / len(loop.items):.3f}", **means}
-        yield Update(step.index + 1, step, {name: scores[name] for name in ("score", "judge") if name in scores}, told)
+    @property
+    def total(self) -> int:
+        """Steps of the optimizer, or samples."""
+        steps: int = self.plan.steps
+        return steps
 
+    @property
+    def label(self) -> str:
+        """What the first item shows."""
+        label: str = self.items[0].label
+        return label
 
-def preview(run: Run, update: Update | None, total: int, frame: Callable[[], Images]) -> None:
-    """Keep a frame of the progress film, if it is its turn.
+    def updates(self, start: int = 0) -> Iterator[Update]:
+        """`draw` as updates, which tell the loss of an item and the mean scores."""
+        shown = {"score": self.best.score}
+        for step, scores in self.draw(start):
+            shown |= scores
+            means = {name: f"{float(at.nanmean()):.3f}" for name, at in shown.items() if not at.isnan().all()}
+            told = {"loss": f"{float(step.loss) / len(self.items):.3f}", **means}
+            yield Update(step.index + 1, step, {n: scores[n] for n in ("score", "judge") if n in scores}, told)
 
-    Raises:
-        FloatingPointError: it is not finite.
-    """
-    if update is None or update.done % max(1, total // FRAMES) == 0:
-        run.preview(finite(frame(), 0 if update is None else update.done))
+    def record(self, run: Run, update: Update | None) -> None:
+        """Keep a frame of the progress film, if it is its turn.
+
+        Raises:
+            FloatingPointError: it is not finite.
+        """
+        if update is None or update.done % max(1, self.total // FRAMES) == 0:
+            run.preview(finite(self.frame(), 0 if update is None else update.done))
 
 
 def carry_out(loop: Loop, run: Run, *, quiet: bool = False) -> dict[str, Any]:

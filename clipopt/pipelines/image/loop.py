@@ -23,7 +23,7 @@ from clipopt.pipelines.kinds import VECTORS, Cutouts
 from clipopt.pipelines.penalties import Penalties
 from clipopt.pipelines.resources import halving
 from clipopt.pipelines.results import Best
-from clipopt.pipelines.run_loop import Status, Update, preview, updates_of
+from clipopt.pipelines.run_loop import Status, Stepwise, Update
 from clipopt.pipelines.views import HELD_OUT_VIEWS, Item, Mask, Part, box, resize, seam, views
 from clipopt.pipelines.vocabulary import unknown_words
 from clipopt.record import Run
@@ -72,10 +72,8 @@ class _Sights(NamedTuple):
     heard: Tensor
 
 
-class ImageLoop:
+class ImageLoop(Stepwise):
     """Pictures in the making: `draw` is the loop; see `clipopt.pipelines.run_loop.Loop`."""
-
-    unit = "step"
 
     def __init__(
         self,
@@ -335,29 +333,15 @@ class ImageLoop:
         if self.plan.low_first and isinstance(self.image, Pyramid):
             self.image.open(min(1.0, step / (self.plan.low_first * self.plan.steps)))
 
-    @property
-    def total(self) -> int:
-        """Steps of the optimizer."""
-        return self.plan.steps
-
-    @property
-    def label(self) -> str:
-        """What the first picture shows."""
-        return self.items[0].label
-
     def images(self) -> Images:
         """The pictures as they are now."""
         return self.pictures()
-
-    def updates(self, start: int = 0) -> Iterator[Update]:
-        """`draw` as updates."""
-        return updates_of(self, start)
 
     def record(self, run: Run, update: Update | None) -> None:
         """A frame of the film now and then; the first one of the start."""
         if update is None:
             self.prepare()
-        preview(run, update, self.total, self.frame)
+        super().record(run, update)
 
     def finish(self, run: Run, status: Status, reason: str) -> dict[str, Any]:
         """Write the results; returns the summary."""

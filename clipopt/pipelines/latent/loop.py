@@ -19,7 +19,7 @@ from clipopt.pipelines.latent.methods import GRADIENT, LatentPlan
 from clipopt.pipelines.latent.particles import Pool
 from clipopt.pipelines.resources import halving
 from clipopt.pipelines.results import Best
-from clipopt.pipelines.run_loop import Status, Update, preview, updates_of
+from clipopt.pipelines.run_loop import Status, Stepwise
 from clipopt.pipelines.views import HELD_OUT_VIEWS, Item, Sight, resize
 from clipopt.record import Run
 from clipopt.scorers import Scorer, target
@@ -28,7 +28,7 @@ from clipopt.types import Images, PerItem, generator
 CHUNK = 64
 
 
-class LatentLoop:
+class LatentLoop(Stepwise):
     """Pictures of a generator in the making; see `clipopt.pipelines.run_loop.Loop`.
 
     Args:
@@ -42,8 +42,6 @@ class LatentLoop:
         negative: What the generator is told to avoid.
         device: Where.
     """
-
-    unit = "step"
 
     def __init__(
         self,
@@ -313,27 +311,9 @@ class LatentLoop:
         self.best.update(images, scores["score"], step, nn.Identity())
         return scores
 
-    @property
-    def total(self) -> int:
-        """Steps of the optimizer, or samples."""
-        return self.plan.steps
-
-    @property
-    def label(self) -> str:
-        """What the first picture shows."""
-        return self.items[0].label
-
     def images(self) -> Images:
         """The pictures as they are now."""
         return self.pictures()
-
-    def updates(self, start: int = 0) -> Iterator[Update]:
-        """`draw` as updates."""
-        return updates_of(self, start)
-
-    def record(self, run: Run, update: Update | None) -> None:
-        """A frame of the film now and then."""
-        preview(run, update, self.total, self.frame)
 
     def finish(self, run: Run, status: Status, reason: str) -> dict[str, Any]:
         """Write the results; returns the summary."""

@@ -24,7 +24,7 @@ from clipopt.pipelines.mesh.results import measure, portrait, sheet, write_model
 from clipopt.pipelines.mesh.staging import Side
 from clipopt.pipelines.mesh.view_prompts import Sided, unpainted
 from clipopt.pipelines.resources import halving
-from clipopt.pipelines.run_loop import Status, Update, preview, updates_of
+from clipopt.pipelines.run_loop import Status, Stepwise
 from clipopt.pipelines.views import Item
 from clipopt.record import Run
 from clipopt.render.views import Shot
@@ -50,7 +50,7 @@ class Best:
     step: Tensor
 
 
-class MeshLoop:
+class MeshLoop(Stepwise):
     """Meshes in the making, one for each item.
 
     Args:
@@ -65,8 +65,6 @@ class MeshLoop:
         changes: What was changed of the mesh that was given.
         device: Where.
     """
-
-    unit = "step"
 
     def __init__(
         self,
@@ -258,27 +256,9 @@ class MeshLoop:
             self.best.score[number], self.best.step[number] = scores["score"][number], step
         return scores
 
-    @property
-    def total(self) -> int:
-        """Steps of the optimizer."""
-        return self.plan.steps
-
-    @property
-    def label(self) -> str:
-        """What the first mesh shows."""
-        return self.items[0].label
-
     def images(self) -> Images:
         """Each mesh as it is now, from its front."""
         return self.frame()
-
-    def updates(self, start: int = 0) -> Iterator[Update]:
-        """`draw` as updates."""
-        return updates_of(self, start)
-
-    def record(self, run: Run, update: Update | None) -> None:
-        """A frame of the film now and then."""
-        preview(run, update, self.total, self.frame)
 
     def finish(self, run: Run, status: Status, reason: str) -> dict[str, Any]:
         """Write the results; returns the summary."""
