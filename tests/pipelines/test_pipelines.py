@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers_models import stable_diffusion
 from toy import ToyScorer
 
 import clipopt as co
@@ -96,3 +97,12 @@ def test_a_result_never_overwrites_what_it_does_not_know(towers: list[str], here
 def test_every_pipeline_says_what_is_missing(kind: type[Pipeline]):
     with pytest.raises(ValueError, match="say what to"):
         kind()()
+
+
+def test_a_generator_that_is_loaded_is_the_one_by_its_name(tmp_path: Path, towers: list[str]):
+    folder = stable_diffusion(tmp_path)
+    common = {"scorer": towers[1], "judge": "none", "size": 16, "sample_steps": 1, "steps": 2, "crops": 2}
+    named = co.pipelines.Latent(generator=str(folder), **common)("a red apple", quiet=True)
+    given = co.pipelines.Latent(generator=co.diffusion.load_pipeline(str(folder)), **common)
+    assert torch.equal(given("a red apple", quiet=True).images, named.images)
+    assert [progress.done for progress in given.steps("a red apple", method="best-of-n")] == [1, 2]
