@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,20 +15,19 @@ from clipopt.ensemble import Ensemble
 from clipopt.loop import Step, optimize
 from clipopt.objective import Matching
 from clipopt.params import Pyramid
-from clipopt.pipelines.asks import Asked, asks, hearing, reworded
+from clipopt.pipelines.asks import reworded
 from clipopt.pipelines.edits import Edit, enlarge, extend, fit, meet, soften
 from clipopt.pipelines.image.parameters import Several, cover, make, over_ground, parse_palette
 from clipopt.pipelines.image.plan import ImagePlan
+from clipopt.pipelines.image.questions import Questions, readings
 from clipopt.pipelines.kinds import VECTORS, Cutouts
 from clipopt.pipelines.penalties import Penalties
 from clipopt.pipelines.resources import halving
 from clipopt.pipelines.results import Best
 from clipopt.pipelines.run_loop import Status, Stepwise, Update
-from clipopt.pipelines.views import HELD_OUT_VIEWS, Item, Mask, Part, box, resize, seam, views
-from clipopt.pipelines.vocabulary import unknown_words
+from clipopt.pipelines.views import HELD_OUT_VIEWS, Item, resize, seam, views
 from clipopt.record import Run
-from clipopt.scorers import Abstains, KnowsWords, Perceives, Scorer
-from clipopt.scorers.classifier import Classifier
+from clipopt.scorers import KnowsWords, Perceives, Scorer
 from clipopt.types import Images, PerItem, generator
 
 __all__ = ["ImageLoop", "ImagePlan", "Item", "views"]
@@ -40,36 +39,21 @@ FRAME_SIDE = 768
 WARM_UP = 1 / 6
 """Share of the steps in which the learning rate rises: what a picture shows is decided early, and best slowly."""
 START = -2  # keeps the noise of further starts apart from what else a seed draws
-IN_REGIONS = 0.2
-"""Share of its gradient that the prompt of the whole picture keeps where a region has its own."""
-FADE = 0.05
-"""Least width of a region's soft edge, as a fraction of the shorter side: a hard one can be seen."""
 MARGIN = 8
 """A tile is made larger by one part in this many."""
 COVER = 0.4
 """Weight of how opaque a transparent drawing is: what nobody looks for should not be there."""
 CHUNK = 64
 """Most views that a scorer sees at once."""
-CALM = 0.1
-"""Share of its gradient that a natural scorer keeps far from the middle."""
 FREE, ALIKE = 0.2, 2 / 3
 """Share of their weight that the statistics of photographs have at first, and when in the run they have all of it:
 what a picture shows is decided before them."""
-BESIDE = 0.25
-"""Weight of a scorer of a small vocabulary where a natural one changes a given picture: it knows flat drawings only."""
 PALER = 0.85
 """Contrast of a sketch that a natural scorer goes on from: what is at its limit learns slowly."""
 FAINT = 0.3
 """Least match of a sketch with its words: below it there is nothing to see, and natural scorers begin at noise."""
 VARIED = 0.1
 """Standard deviation of the noise on such a sketch, of natural spectrum: another background for each seed."""
-
-
-class _Sights(NamedTuple):
-    """What each scorer is asked, and how much it counts for each picture: (scorers, items)."""
-
-    asked: Sequence[Asked]
-    heard: Tensor
 
 
 class ImageLoop(Stepwise):
@@ -92,6 +76,7 @@ class ImageLoop(Stepwise):
         scorers = [scorer] if isinstance(scorer, Scorer) else [*scorer]
         self._eyes = {"score": scorers} | ({} if judge is None else {"judge": [judge]})
         self.said = said or {}
+        self._questions = Questions(plan, self.edit, items, self.said, self.device)
         self._natural = any(isinstance(scorer, Perceives) for scorer in scorers)
         # Sketches are drawings: who knows the words of that world chooses among them, wherever it stands.
         self._chooser = next((n for n, scorer in enumerate(scorers) if isinstance(scorer, KnowsWords)), 0)
@@ -125,7 +110,10 @@ class ImageLoop(Stepwise):
         self._given = None if given is None else given.to(self.device)
         mask = None if edit.mask is None else fit(edit.mask, size).to(self.device)
         self._changes = None if mask is None else soften(mask, round(edit.feather * min(size)))
-        self.sights = {role: self._sights(eyes, size, mask) for role, eyes in self._eyes.items()}
+        self.sights = {
+            role: self._questions.of(eyes, size, mask, self._given, guides=role == "score")
+            for role, eyes in self._eyes.items()
+        }
         start = self.pictures().clone()
         needed = plan.render is not None or plan.param in VECTORS
         kept = {name: value.detach().clone() for name, value in self.image.named_parameters() if needed}
@@ -152,52 +140,6 @@ class ImageLoop(Stepwise):
         """Let a finished run take more steps, so many in all; None leaves it as it is."""
         if steps is not None:
             self.plan = replace(self.plan, steps=steps, planned=self.plan.steps)
-
-    def _sights(self, eyes: Sequence[Scorer], size: tuple[int, int], mask: Mask | None) -> dict[str, "_Sights"]:
-        """What scorers are asked, by the names of the terms of the loss."""
-        edit, asked = self.edit, {}
-        rest = torch.ones(1, 1, *size, device=self.device)
-        for number, region in enumerate(edit.regions):
-            inside = fit(region.mask, size).to(self.device)
-            gain = soften(inside, round(max(edit.feather, FADE) * min(size)))
-            rest = torch.minimum(rest, 1 - (1 - IN_REGIONS) * gain)
-            said: list[tuple[str | Tensor, float]] = [*region.prompt.items()]
-            items = [replace(item, prompt=dict(said)) for item in self.items]
-            asked[f"region {number}"] = self._ask(eyes, items, size, part=Part(box(inside), gain))
-        whole, part = (0, size[0], 0, size[1]), None
-        if mask is not None or edit.regions:
-            part = Part(whole if mask is None or edit.tile else box(mask), rest if edit.regions else None)
-        change = None if edit.was is None or self._given is None else (self._given, edit.was)
-        more = {"part": part, "tile": edit.tile, "text_off": self.plan.text_off, "change": change}
-        return {"match": self._ask(eyes, self.items, size, **more)} | asked
-
-    def _ask(self, eyes: Sequence[Scorer], items: Sequence[Item], size: tuple[int, int], **more: Any) -> "_Sights":
-        """What is asked of the pictures or of a part of them, of each scorer what it can hear."""
-        free = self.edit.init is None and not self.edit.tile and more.get("part") is None
-        said = [asks(eye, items, self.said, boxes=free and self.plan.begin == "sketch") for eye in eyes]
-        if eyes is self._eyes["score"]:
-            said, heard = hearing(said, self.plan.weights, items)
-            if self.edit.init is not None and self.edit.was is None and not self.plan.weights:
-                seen = heard[[isinstance(eye, Perceives) for eye in eyes]].sum(0) > 0
-                small = torch.tensor([isinstance(eye, KnowsWords) for eye in eyes])[:, None]
-                heard = torch.where(small & seen, BESIDE * heard, heard)
-        else:
-            heard = hearing(said, (), items)[1]
-        sights = []
-        for eye, some in zip(eyes, said, strict=True):
-            own = dict(more)
-            if more.get("change"):
-                own["change"] = self._change(eye, *more["change"])
-            if free and self.plan.centre and isinstance(eye, Perceives):
-                own["part"] = Part((0, size[0], 0, size[1]), _middle(size, self.plan.centre).to(self.device))
-            sights.append(Asked(eye, some, len(items), size, **own))
-        return _Sights(sights, heard)
-
-    def _change(self, eye: Scorer, given: Images, was: str) -> tuple[Images, str] | None:
-        """What a picture showed, in words that a scorer knows; None where it knows none for it."""
-        if unknown_words(eye, [was]):
-            was = self.said.get(was, was)
-        return None if not was or (isinstance(eye, Abstains) and eye.abstains(was)) else (given, was)
 
     def scene(self, step: int | None = None) -> Images:
         """The pictures, what may not change as it was; transparent ones on the ground of a step, or on white."""
@@ -364,27 +306,10 @@ class ImageLoop(Stepwise):
             scores=scores,
             status=status,
             reason=reason,
-            facts=self._readings(self.best.images),
+            facts=readings(
+                self.items, [*self._eyes["score"], *self._eyes.get("judge", ())], self.said, self.best.images
+            ),
         )
-
-    def _readings(self, images: Images) -> dict[str, Any]:
-        """What scorers took the prompts for, where that is something else, and what classifiers see in the pictures."""
-        rows = []
-        for number, item in enumerate(self.items):
-            row = {"item": item.label}
-            for eye in (*self._eyes["score"], *self._eyes.get("judge", ())):
-                texts = [part for part in item.prompt if isinstance(part, str)]
-                if isinstance(eye, Classifier):
-                    read = {text: "nothing" if eye.abstains(text) else str(eye.reading(text)) for text in texts}
-                    row |= {f'{eye.name} reads "{text}" as': words for text, words in read.items()}
-                    row[f"{eye.name} sees"] = eye.names_in(images[number : number + 1])[0]
-                else:
-                    other = {
-                        text: self.said[text] for text in texts if text in self.said and unknown_words(eye, [text])
-                    }
-                    row |= {f'{eye.name} reads "{text}" as': words or "nothing" for text, words in other.items()}
-            rows.append(row)
-        return {"readings": rows} if any(len(row) > 1 for row in rows) else {}
 
     @torch.no_grad()
     def pictures(self) -> Images:
@@ -470,10 +395,3 @@ class ImageLoop(Stepwise):
         best = state["best"]
         kept = {name: value.to(self.device) for name, value in best["parameters"].items()}
         self.best = Best(best["images"].to(self.device), best["score"], best["step"], kept)
-
-
-def _middle(size: tuple[int, int], radius: float | int) -> Tensor:
-    """How much of its gradient each place gets, (1, 1, height, width): all in the middle, little far from it."""
-    v, u = (torch.linspace(-1, 1, side) for side in size)
-    near = torch.exp(-(v[:, None].square() + u.square()) / radius**2)
-    return (CALM + (1 - CALM) * near)[None, None]
