@@ -1,6 +1,7 @@
 """Tests run in two processes (`-n 2` in pyproject.toml; `-n 0` for one), each and its children on one thread."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ import torch
 
 from clipopt.pipelines import kinds
 from clipopt.scorers.tower import TowerConfig, Towers
+
+for number in (signal.SIGINT, signal.SIGHUP):  # below nohup, or behind an &, children would not hear them
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 WORDS = "a an the red green blue apple tree star fox snow text on in background"
 

@@ -139,7 +139,7 @@ def test_killed_at_any_moment_the_folder_is_a_run_to_resume(stage, name, number,
     with monkeypatch.context() as patch:
         patch.setattr(stage, name, die)
         patch.setattr("clipopt.pipelines.run_loop.CHECKPOINT_SECONDS", 0.0)
-        patch.setattr(moving, "SAVING", 1e9)
+        patch.setattr("clipopt.pipelines.run_loop.SAVING", 1e9)
         with pytest.raises(SystemExit):
             main([*LONGER, *films, "--out", "parts"])
     assert not (tmp_path / "parts/summary.json").exists()
