@@ -2,15 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipopt.io.image import LOOKED_AT, load_image
 from clipopt.pipelines.editing import Editing
+from clipopt.pipelines.prompts import parse_prompt
 from clipopt.pipelines.views import Mask, resize
 from clipopt.types import Images
+
+_SHAPES_DIFFER = 0.03
+_RESEMBLED = 2**22  # pixels: all are in memory at once, and no scorer sees as many
+KEEP = 2.0
+"""Default of --keep where --was is given."""
 
 
 @dataclass(frozen=True)
@@ -106,3 +114,48 @@ def enlarge(images: Images, size: tuple[int, int], init: Images | None) -> Image
         return larger
     seen = resize(resize(init, (images.shape[-2], images.shape[-1])), size)
     return (larger + resize(init, size).to(larger) - seen.to(larger)).clamp(0, 1)
+
+
+def load_edit(editing: Editing, *, resized: bool) -> tuple[Edit, list[Images]]:
+    """What the files hold, and the pictures to resemble.
+
+    Args:
+        editing: What to load.
+        resized: Whether --init will have another size; else it keeps every pixel.
+
+    Raises:
+        ValueError: a file cannot be read, a mask is black, or something lacks the picture it speaks of.
+    """
+    read = partial(load_image, alpha=editing.alpha)
+    whole = LOOKED_AT if resized else None
+    init = None if editing.init is None else read(editing.init, most=whole)
+    for name, given in (("mask", editing.mask), ("was", editing.was), ("keep", editing.keep)):
+        if init is None and given is not None:
+            raise ValueError(f"--{name} speaks of a picture: give it with --init FILE")
+    if editing.was is not None and not editing.was.strip():
+        raise ValueError("--was is empty: say what the picture of --init shows, or leave it out")
+    keep = editing.keep if editing.keep is not None else KEEP if editing.was else 0.0
+    if not (0 <= editing.feather <= 1 and 0 <= keep < float("inf")):
+        raise ValueError(f"--feather must lie in 0 to 1 and --keep be 0 or more, got {editing.feather:g} and {keep:g}")
+    regions = [Region(mask_of(read(path, most=LOOKED_AT), path), parse_prompt(text)) for path, text in editing.region]
+    mask = None if editing.mask is None else mask_of(read(editing.mask, most=whole), editing.mask)
+    edit = Edit(init, mask, editing.feather, editing.was, keep, regions, editing.tile)
+    return edit, [read(path, most=_RESEMBLED) for path in editing.image_prompt]
+
+
+def check_shapes(editing: Editing, edit: Edit, size: tuple[int, int]) -> None:
+    """Check that masks have the shape of a picture of `size` (height, width), or nearly so.
+
+    Raises:
+        ValueError: one has not.
+    """
+    masks = [(path, region.mask) for (path, _), region in zip(editing.region, edit.regions, strict=True)]
+    if editing.mask is not None and edit.mask is not None:
+        masks.append((editing.mask, edit.mask))
+    for path, mask in masks:
+        height, width = mask.shape[-2:]
+        if abs(height * size[1] / (width * size[0]) - 1) > _SHAPES_DIFFER:
+            raise ValueError(
+                f"{path} has {width} x {height} pixels, another shape than the picture of {size[1]} x {size[0]}: "
+                "draw the mask over the picture, or give --size"
+            )

@@ -1,17 +1,10 @@
 """What pictures should be beside what the prompt says: terms of the loss that a user can ask for."""
 
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clipopt.io.folders import at_home
-
-if TYPE_CHECKING:
-    from clipopt.io.image import Alpha
-    from clipopt.pipelines.penalties import Penalties
-    from clipopt.scorers import Scorer
 
 
 @dataclass(frozen=True)
@@ -39,38 +32,6 @@ class Extras:
     embeddings of the model that it was trained on, which must be the first --scorer."""
     aesthetic_weight: float = 0.02
     """How much."""
-
-    def load(self, scorer: "Scorer", palette: str, *, has_init: bool, alpha: "Alpha" = "white") -> "Penalties":
-        """Everything that is named here, checked and in memory.
-
-        Raises:
-            ValueError: a number is out of its range, a file cannot be read, or something does not go together.
-        """
-        for name, value in vars(self).items():
-            if isinstance(value, float | int) and not (math.isfinite(value) and (value >= 0 or name == "saturation")):
-                raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {value}")
-        if self.likeness and not has_init:
-            raise ValueError("--likeness speaks of a picture: give it with --init FILE")
-        import torch
-
-        from clipopt.io.image import LOOKED_AT, load_image
-        from clipopt.losses import load_aesthetic
-        from clipopt.params.palette import fixed_colours
-        from clipopt.pipelines.image.parameters import parse_palette
-        from clipopt.pipelines.penalties import Penalties
-
-        colours = parse_palette(palette) if self.few_colours else None
-        if isinstance(colours, int):
-            raise ValueError(f"--few-colours needs a --palette by name or of colours, got {palette} to be learned")
-        if isinstance(colours, str):
-            colours = fixed_colours(colours)
-        edges = None if self.edges is None else load_image(self.edges, alpha=alpha, most=LOOKED_AT)
-        head = None if self.aesthetic is None else load_aesthetic(self.aesthetic)
-        if head is not None:
-            with torch.no_grad():
-                device = scorer.encode_text(["a picture"]).device
-                head(scorer.encode_image(torch.full((1, 3, 8, 8), 0.5, device=device)))
-        return Penalties(self, scorer, colours, edges, head)
 
     def fingerprints(self) -> dict[str, str]:
         """What the files hold, in short."""

@@ -1,12 +1,18 @@
 """The terms of the loss that `clipopt.pipelines.extras` ask for."""
 
+import math
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from clipopt import losses
-from clipopt.losses import Aesthetic
+from clipopt.io.image import LOOKED_AT, Alpha, load_image
+from clipopt.losses import Aesthetic, load_aesthetic
 from clipopt.losses.likeness import Likeness
+from clipopt.params.palette import fixed_colours
 from clipopt.pipelines.extras import Extras
+from clipopt.pipelines.image.parameters import parse_palette
 from clipopt.pipelines.views import resize
 from clipopt.scorers import Scorer
 from clipopt.types import Images
@@ -58,3 +64,30 @@ class Penalties:
 
 def _shrink(images: Images, size: tuple[int, int]) -> Images:
     return F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+def load_penalties(
+    extras: Extras, scorer: Scorer, palette: str, *, has_init: bool, alpha: Alpha = "white"
+) -> Penalties:
+    """Everything that is named here, checked and in memory.
+
+    Raises:
+        ValueError: a number is out of its range, a file cannot be read, or something does not go together.
+    """
+    for name, value in vars(extras).items():
+        if isinstance(value, float | int) and not (math.isfinite(value) and (value >= 0 or name == "saturation")):
+            raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {value}")
+    if extras.likeness and not has_init:
+        raise ValueError("--likeness speaks of a picture: give it with --init FILE")
+    colours = parse_palette(palette) if extras.few_colours else None
+    if isinstance(colours, int):
+        raise ValueError(f"--few-colours needs a --palette by name or of colours, got {palette} to be learned")
+    if isinstance(colours, str):
+        colours = fixed_colours(colours)
+    edges = None if extras.edges is None else load_image(extras.edges, alpha=alpha, most=LOOKED_AT)
+    head = None if extras.aesthetic is None else load_aesthetic(extras.aesthetic)
+    if head is not None:
+        with torch.no_grad():
+            device = scorer.encode_text(["a picture"]).device
+            head(scorer.encode_image(torch.full((1, 3, 8, 8), 0.5, device=device)))
+    return Penalties(extras, scorer, colours, edges, head)

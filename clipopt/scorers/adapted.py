@@ -14,7 +14,7 @@ and holds tensors of these kinds, alone or together:
 import copy
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -251,19 +251,19 @@ def read_behind(scorer: Scorer, context: Float[Tensor, "n m w"], texts: Sequence
     return tower.encode(ids, where, context.flatten(0, 1))
 
 
-def load_adapted(folder: Path, *, device: str = "cpu", dtype: str = "auto") -> AdaptedScorer:
-    """Read an adapter and the scorer underneath.
+def load_adapted(
+    folder: Path, load: Callable[..., Scorer], *, device: str = "cpu", dtype: str = "auto"
+) -> AdaptedScorer:
+    """Read an adapter and the scorer underneath, which `load` loads as `load_scorer` does.
 
     Raises:
         ValueError: the adapter is damaged, its base cannot be loaded, or is another one by now.
     """
-    from clipopt.scorers.load import load_scorer
-
     check_bases(folder)
     adapter = Adapter.load(folder)
     changes = any(name.startswith(("delta.", "low.")) for name in adapter.tensors)
     try:
-        base: Any = load_scorer(adapter.base, device=device, dtype="float32" if changes else dtype)
+        base: Any = load(adapter.base, device=device, dtype="float32" if changes else dtype)
     except ValueError as error:
         raise ValueError(f"cannot load the base of {folder}: {error} (or correct {folder / MANIFEST})") from error
     adapted = adapter.apply(base, name=folder.name)

@@ -50,7 +50,7 @@ def load_scorer(spec: str | Path, *, device: str | torch.device = "cpu", dtype: 
     if spec and (at_home(spec) / "adapter.json").is_file():
         from clipopt.scorers.adapted import load_adapted
 
-        return load_adapted(at_home(spec), device=device, dtype=dtype)
+        return load_adapted(at_home(spec), load_scorer, device=device, dtype=dtype)
     if spec.startswith(("open_clip:", "hf-hub:")) or _is_open_clip(at_home(spec)):
         from clipopt.scorers.openclip import load_open_clip
 

@@ -14,6 +14,7 @@ from clipopt.io import files
 from clipopt.pipelines.edits import Edit
 from clipopt.pipelines.extras import Extras
 from clipopt.pipelines.image.loop import ImageLoop, ImagePlan, Item
+from clipopt.pipelines.penalties import load_penalties
 from clipopt.types import generator
 
 PLAN = ImagePlan(20, 14, "pixels", steps=10, crops=4, smooth=0.0)
@@ -31,7 +32,7 @@ def shrunk(images: torch.Tensor) -> torch.Tensor:
 
 def drawing(extras: Extras, init: torch.Tensor, palette: str = "16", image_size: int = 16) -> ImageLoop:
     scorer = ToyScorer(image_size=image_size)
-    loaded = extras.load(scorer, palette, has_init=True)
+    loaded = load_penalties(extras, scorer, palette, has_init=True)
     return ImageLoop(PLAN, [Item({"a fox": 1.0}, 0, "")], scorer, edit=Edit(init=init), extras=loaded)
 
 

@@ -2,13 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from clipopt.pipelines.kinds import SUITS, Begin, Cutouts, Param
-
-if TYPE_CHECKING:
-    pass
-
 
 SMALL = 512
 """Up to this many pixels of the shorter side a picture is made at its own size from the start."""

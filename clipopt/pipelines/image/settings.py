@@ -124,11 +124,13 @@ class ImageSettings:
         prompts = self._prompts()
         from torch import Tensor
 
+        from clipopt.pipelines.edits import check_shapes, load_edit
         from clipopt.pipelines.image.loop import ImageLoop, Item
+        from clipopt.pipelines.penalties import load_penalties
 
-        edit, pictures = self.editing.load(resized=self.size is not None)
+        edit, pictures = load_edit(self.editing, resized=self.size is not None)
         plan = self._plan(None if edit.init is None else (edit.init.shape[-1], edit.init.shape[-2]))
-        self.editing.check_shapes(edit, (plan.height, plan.width))
+        check_shapes(self.editing, edit, (plan.height, plan.width))
         device = resolve_device(self.device)
         count = len(prompts) * self.seeds
         shape = f"{plan.width} x {plan.height} pixels"
@@ -145,7 +147,9 @@ class ImageSettings:
         for prompt in prompts:
             parts: list[tuple[str | Tensor, float]] = [*prompt.items(), *resembled]
             items += [Item(dict(parts), self.seed + i, self._label(prompt, i)) for i in range(self.seeds)]
-        extras = self.extras.load(scorers[0], plan.palette, has_init=edit.init is not None, alpha=self.editing.alpha)
+        extras = load_penalties(
+            self.extras, scorers[0], plan.palette, has_init=edit.init is not None, alpha=self.editing.alpha
+        )
         drawing = ImageLoop(plan, items, scorers, judge=judge, edit=edit, extras=extras, said=said, device=device)
         return drawing, fingerprints | self.editing.fingerprints() | self.extras.fingerprints()
 

@@ -118,11 +118,12 @@ class LatentSettings:
             raise ValueError("--strength speaks of a picture: give it with --init FILE")
         from torch import Tensor
 
+        from clipopt.pipelines.edits import check_shapes, load_edit
         from clipopt.pipelines.latent.loop import LatentLoop
         from clipopt.pipelines.views import Item
 
         editing = Editing(init=self.init, mask=self.mask, alpha=self.alpha, feather=self.feather)
-        edit, _ = editing.load(resized=True)
+        edit, _ = load_edit(editing, resized=True)
         facts = models.facts(self.generator)
         given = {name: getattr(self, name) for name in _CHOSEN}
         plan = settle(self.method or suited(facts), self.generator, facts, given)
@@ -149,7 +150,7 @@ class LatentSettings:
         making = LatentLoop(
             plan, items, told, scorers, pipe, judge=judge, edit=edit, negative=", ".join(self.negative), device=device
         )
-        editing.check_shapes(edit, (making.before.shape[-2], making.before.shape[-1]))
+        check_shapes(editing, edit, (making.before.shape[-2], making.before.shape[-1]))
         return making, fingerprints | editing.fingerprints()
 
     def forecast(self, loop: "LatentLoop", start: int = 0) -> dict[str, Any]:
