@@ -14,7 +14,7 @@ expected, what came, and what to do.
 
 import hashlib
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -129,3 +129,16 @@ def _kind(value: object) -> str:
     if value is None or isinstance(value, int | float):
         return repr(value)
     return f"a {type(value).__name__}"
+
+
+def streams(rng: Generator | Sequence[Generator]) -> list[Generator]:
+    """One random stream per item.
+
+    Raises:
+        TypeError: If something else is given in place of one.
+        ValueError: If there is none.
+    """
+    each = [check_generator(one) for one in (rng if isinstance(rng, Iterable) else [rng])]
+    if not each:
+        raise ValueError("expected one generator per item, got none; pass rng=generator(seed)")
+    return each

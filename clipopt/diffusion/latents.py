@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from clipopt.diffusion.chain import Chain, stacked
 from clipopt.diffusion.coder import Coder
 from clipopt.diffusion.sampler import Sampler
-from clipopt.types import Images
+from clipopt.types import Images, streams
 
 
 class Latents(nn.Module):
@@ -19,7 +19,7 @@ class Latents(nn.Module):
         coder: Decodes them.
         height: Of the pictures in pixels; a multiple of the coder's factor.
         width: Likewise.
-        rng: One generator for each item.
+        rng: One generator for each item, or a single one for a single item.
         init: Pictures (1 or items, 3, height, width) to start from, encoded; None: latents of small noise, of a
             quantizer random codes.
         std: Of the noise without `init`.
@@ -34,23 +34,24 @@ class Latents(nn.Module):
         height: int,
         width: int,
         *,
-        rng: Sequence[Generator],
+        rng: Generator | Sequence[Generator],
         init: Images | None = None,
         std: float = 0.3,
     ) -> None:
         super().__init__()
+        rngs = streams(rng)
         if height % coder.factor or width % coder.factor or min(height, width) < 1:
             raise ValueError(f"sides must be multiples of {coder.factor} pixels, got {height} x {width}")
-        if init is not None and (init.shape[-2:] != (height, width) or len(init) not in (1, len(rng))):
-            raise ValueError(f"init must hold 1 or {len(rng)} pictures of {height} x {width}, got {tuple(init.shape)}")
+        if init is not None and (init.shape[-2:] != (height, width) or len(init) not in (1, len(rngs))):
+            raise ValueError(f"init must hold 1 or {len(rngs)} pictures of {height} x {width}, got {tuple(init.shape)}")
         self.coder = [coder]  # in a list: its weights are no part of the state
         self.bounds = coder.range()
         if init is not None:
             device = next(coder.model.parameters()).device
-            start = coder.encode(init.to(device)).repeat(len(rng) // len(init), 1, 1, 1)
+            start = coder.encode(init.to(device)).repeat(len(rngs) // len(init), 1, 1, 1)
         else:
             shape = (height // coder.factor, width // coder.factor)
-            start = torch.stack([_random(coder, shape, each, std) for each in rng])
+            start = torch.stack([_random(coder, shape, each, std) for each in rngs])
         self.latents = nn.Parameter(start.contiguous())
         self.register_buffer("start", start.clone())
 

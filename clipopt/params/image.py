@@ -13,8 +13,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from clipopt.params.start import add_noise, noise_std, start_logits, streams
-from clipopt.types import Images
+from clipopt.params.start import add_noise, noise_std, start_logits
+from clipopt.types import Images, streams
 
 # The square root of the covariance of colours over photographs, one column per axis: about luminance, blue-red,
 # green-magenta, with their spreads. Published with lucid, the code of Olah et al. (2017).

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from clipopt.params.start import MARGIN, noise_std, start_logits, streams
-from clipopt.types import Images
+from clipopt.params.start import MARGIN, noise_std, start_logits
+from clipopt.types import Images, streams
 
 PALETTES = {
     "mono": "000000 ffffff",

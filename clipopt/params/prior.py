@@ -7,8 +7,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from clipopt.params.start import add_noise, fit, noise_std, start_logits, streams
-from clipopt.types import Images
+from clipopt.params.start import add_noise, fit, noise_std, start_logits
+from clipopt.types import Images, streams
 
 _COARSEST = 4
 _NOISE = 4

@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from clipopt.geometry.checkpointing import recompute
-from clipopt.params.start import add_noise, fit, noise_std, start_logits, streams
-from clipopt.types import Images, generator
+from clipopt.params.start import add_noise, fit, noise_std, start_logits
+from clipopt.types import Images, generator, streams
 
 # Points that are computed at once: what bounds the memory, forward and backward.
 _CHUNK = 8192

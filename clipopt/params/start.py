@@ -7,24 +7,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from clipopt.types import check_generator, check_images
+from clipopt.types import check_images
 
 MARGIN = 1 / 255
 """How far a start is pulled off black and white, where a sigmoid no longer learns."""
 _START_STD = 0.03
-
-
-def streams(rng: Generator | Sequence[Generator]) -> list[Generator]:
-    """One random stream per item.
-
-    Raises:
-        TypeError: If something else is given in place of one.
-        ValueError: If there is none.
-    """
-    each = [check_generator(one) for one in (rng if isinstance(rng, Iterable) else [rng])]
-    if not each:
-        raise ValueError("expected one generator per item, got none; pass rng=generator(seed)")
-    return each
 
 
 def noise_std(std: float | None, init: Tensor | None) -> float:

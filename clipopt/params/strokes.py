@@ -10,8 +10,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from clipopt.geometry.strokes import draw
-from clipopt.params.start import MARGIN, add_noise, fit, noise_std, start_logits, streams
-from clipopt.types import Images
+from clipopt.params.start import MARGIN, add_noise, fit, noise_std, start_logits
+from clipopt.types import Images, streams
 
 # What a step of 1 moves: a point, in shorter sides of the canvas; the logarithm of a width.
 _POINT_GAIN, _WIDTH_GAIN = 0.05, 0.5
