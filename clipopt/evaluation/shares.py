@@ -4,11 +4,12 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from clipopt.evaluation.suite import Prompt, Reading, interval, read
-from clipopt.io import files
+from clipopt.io import files, folders
 from clipopt.record import peak_memory, versions
 from clipopt.record.folder import new_folder
 from clipopt.scorers import Scorer
@@ -134,11 +135,17 @@ def in_words(group: dict[str, Any]) -> str:
     return f"{group['share']:.1%} [{low:.1%}, {high:.1%}]"
 
 
-def folder(task: Task) -> Path:
-    """Where the evaluation is written."""
+@contextmanager
+def folder(task: Task) -> Iterator[Path]:
+    """Where the evaluation is written; no other process writes there meanwhile.
+
+    Raises:
+        BusyError: one does already.
+    """
     out = new_folder(Path("outputs/eval"), task.task) if task.out is None else task.out
     out.mkdir(parents=True, exist_ok=True)
-    return out
+    with folders.writing(out):
+        yield out
 
 
 def finish(task: Task, out: Path, scorer: Scorer, judge: Scorer, summary: dict[str, Any], lines: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from clipopt.cli import main
 from clipopt.evaluation.mesh import bare_bank, read_solids, solid_bank, solid_prompts
+from clipopt.io import folders
 from clipopt.pipelines.kinds import SUITS
 
 
@@ -163,3 +164,11 @@ def test_bad_input_for_meshes_is_refused_in_one_line(towers, here, capsys, optio
     assert main(["eval", "mesh", *towers, *options]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not list(here.iterdir())
+
+
+def test_one_measurement_at_a_time_writes_a_folder(towers, here, capsys):
+    (here / "run").mkdir()
+    with folders.writing(here / "run"):
+        assert main(["eval", "image", *towers, "--prompts", "1", "--steps", "1", "--size", "16", "--out", "run"]) == 2
+    assert "another process" in capsys.readouterr().err
+    assert [path.name for path in (here / "run").iterdir()] == [".lock"]

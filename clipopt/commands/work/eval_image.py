@@ -54,20 +54,20 @@ def _measure(task: Evaluate, plan: ImagePlan, scorers: Sequence[Scorer], judge: 
     order = [prompt for prompt, _ in asked]
     eyes = {f"scorer {i}" if i else "scorer": scorer for i, scorer in enumerate(scorers)} | {"judge": judge}
     readings = {name: read_all(who, images.to(device), order) for name, who in eyes.items()}
-    out = folder(task)
-    _write_pictures(out, images, asked, readings)
-    shares = {name: by_group(order, r) for name, r in readings.items()}
-    summary = {
-        "r_precision": shares,
-        "captions": len(bank()),
-        "pictures": len(asked),
-        "seconds": round(seconds, 1),
-        "seconds_per_picture": round(seconds / len(asked), 2),
-        "plan": asdict(plan),
-        "fingerprints": {name: who.fingerprint for name, who in eyes.items()},
-    }
-    lines = [f"R-Precision@1 by the {name} {eyes[name].name}: {in_words(g['all'])}" for name, g in shares.items()]
-    finish(task, out, scorers[0], judge, summary, lines)
+    with folder(task) as out:
+        _write_pictures(out, images, asked, readings)
+        shares = {name: by_group(order, r) for name, r in readings.items()}
+        summary = {
+            "r_precision": shares,
+            "captions": len(bank()),
+            "pictures": len(asked),
+            "seconds": round(seconds, 1),
+            "seconds_per_picture": round(seconds / len(asked), 2),
+            "plan": asdict(plan),
+            "fingerprints": {name: who.fingerprint for name, who in eyes.items()},
+        }
+        lines = [f"R-Precision@1 by the {name} {eyes[name].name}: {in_words(g['all'])}" for name, g in shares.items()]
+        finish(task, out, scorers[0], judge, summary, lines)
 
 
 def _write_pictures(

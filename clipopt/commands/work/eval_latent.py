@@ -73,24 +73,24 @@ def _measure(
         name: {who: read_all(eye, each.to(device), order) for who, eye in (("scorer", scorer), ("judge", judge))}
         for name, each in images.items()
     }
-    out = folder(task)
-    _write(out, images, asked, readings)
-    summary = {
-        "r_precision": {name: {who: shares(order, r) for who, r in r_.items()} for name, r_ in readings.items()},
-        "samples_of_best_of_n": draws,
-        "captions": len(bank()),
-        "pictures": len(asked),
-        "seconds": {name: round(value, 1) for name, value in spent.items()},
-        "seconds_per_picture": round(spent["optimized"] / len(asked), 2),
-        "plan": asdict(plan),
-        "fingerprints": {"generator": fingerprint(task.generator)},
-    }
-    lines = []
-    for name, r_ in readings.items():
-        share = shares(order, r_["judge"])
-        parts = (f"{group} {share[group]['share']:.1%}" for group in ("things", "compositional") if group in share)
-        lines.append(f"R-Precision@1 by the judge, {name}: {in_words(share['all'])}; {', '.join(parts)}")
-    finish(task, out, scorer, judge, summary, lines)
+    with folder(task) as out:
+        _write(out, images, asked, readings)
+        summary = {
+            "r_precision": {name: {who: shares(order, r) for who, r in r_.items()} for name, r_ in readings.items()},
+            "samples_of_best_of_n": draws,
+            "captions": len(bank()),
+            "pictures": len(asked),
+            "seconds": {name: round(value, 1) for name, value in spent.items()},
+            "seconds_per_picture": round(spent["optimized"] / len(asked), 2),
+            "plan": asdict(plan),
+            "fingerprints": {"generator": fingerprint(task.generator)},
+        }
+        lines = []
+        for name, r_ in readings.items():
+            share = shares(order, r_["judge"])
+            parts = (f"{group} {share[group]['share']:.1%}" for group in ("things", "compositional") if group in share)
+            lines.append(f"R-Precision@1 by the judge, {name}: {in_words(share['all'])}; {', '.join(parts)}")
+        finish(task, out, scorer, judge, summary, lines)
 
 
 def shares(asked: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, dict[str, Any]]:

@@ -85,28 +85,28 @@ def _measure(task: EvaluateMesh, plan: MeshPlan, scorer: Scorer, judge: Scorer, 
 
     readings, among_solids = read(solids=False), shares(read(solids=True))
     measured = [measure(mesh) for mesh in made]
-    out = folder(task)
-    _write(out, made, asked, readings, measured)
-    among_all = shares(readings)
-    summary = {
-        "r_precision": among_all,
-        "captions": {"colour": len(solid_bank()), "bare shape": len(bare_bank())},
-        "r_precision_among_solids": among_solids,
-        "captions_of_solids": {"colour": len(solid_bank(solids=True)), "bare shape": len(bare_bank(solids=True))},
-        "meshes": len(asked),
-        "self_intersection": sum(m["self-intersection"] for m in measured) / len(measured),
-        "watertight": sum(m["watertight"] for m in measured) / len(measured),
-        "seconds": round(seconds, 1),
-        "seconds_per_mesh": round(seconds / len(asked), 2),
-        "plan": asdict(plan),
-    }
-    lines = [
-        f"R-Precision@1 by the {name}, {look}: {in_words(groups['all'])}; "
-        f"among solids: {in_words(among_solids[name][look]['all'])}"
-        for name, looks in among_all.items()
-        for look, groups in looks.items()
-    ]
-    finish(task, out, scorer, judge, summary, lines)
+    with folder(task) as out:
+        _write(out, made, asked, readings, measured)
+        among_all = shares(readings)
+        summary = {
+            "r_precision": among_all,
+            "captions": {"colour": len(solid_bank()), "bare shape": len(bare_bank())},
+            "r_precision_among_solids": among_solids,
+            "captions_of_solids": {"colour": len(solid_bank(solids=True)), "bare shape": len(bare_bank(solids=True))},
+            "meshes": len(asked),
+            "self_intersection": sum(m["self-intersection"] for m in measured) / len(measured),
+            "watertight": sum(m["watertight"] for m in measured) / len(measured),
+            "seconds": round(seconds, 1),
+            "seconds_per_mesh": round(seconds / len(asked), 2),
+            "plan": asdict(plan),
+        }
+        lines = [
+            f"R-Precision@1 by the {name}, {look}: {in_words(groups['all'])}; "
+            f"among solids: {in_words(among_solids[name][look]['all'])}"
+            for name, looks in among_all.items()
+            for look, groups in looks.items()
+        ]
+        finish(task, out, scorer, judge, summary, lines)
 
 
 def _write(

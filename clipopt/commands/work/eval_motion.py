@@ -41,44 +41,49 @@ def _measure(task: EvaluateMotion, scorer: Any, judge: Any) -> None:
     suite = motion_prompts()
     asked = each_with_seeds(suite, task)
     plan = MotionPlan(seconds=task.seconds, bank=task.bank, tries=task.tries, steps=task.steps, lock=task.lock)
-    out = folder(task)
-    lines, rows, sheets, started = [], [], [], time.perf_counter()
-    for prompt, seed in over(asked, progress(len(asked), unit="motion", quiet=task.json)):
-        begun = time.perf_counter()
-        moving = MotionLoop(replace(plan, seed=seed), prompt.text, split_phases(prompt.text), scorer, scorer, None)
-        stances = moving.make()
-        with torch.no_grad():
-            posed = pose(stances.angles, stances.root)
-        rows.append(film_embeddings(judge, posed))
-        sheets.append(over_time(posed, 8, 96))
-        line: dict[str, Any] = {"prompt": prompt.text, "group": prompt.group, "directed": prompt.directed, "seed": seed}
-        line |= measure(posed, stances, plan.fps) | {"seconds": round(time.perf_counter() - begun, 1)}
-        line |= {"judge": order_gaps(judge, posed, prompt.text, rows[-1])}
-        line |= {"scorer": order_gaps(scorer, posed, prompt.text)}
-        lines.append(line)
-    seen = torch.stack(rows)
-    kinds = {
-        "forward": seen,
-        "backward": seen.flip(2),
-        "held": seen[:, :, seen.shape[2] // 2, None].expand_as(seen),
-    }
-    ranks = {name: name_films(judge, some, [p for p, _ in asked]) for name, some in kinds.items()}
-    for index, line in enumerate(lines):
-        line["rank"] = {name: found[index][0] for name, found in ranks.items()}
-        line["judge reads"] = ranks["forward"][index][1]
-    files.write_text(out / "motions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    labels = []
-    for line in lines:
-        read = "" if line["rank"]["forward"] == 1 else f" (judge: {line['judge reads']})"
-        labels += [line["prompt"] + read, *[""] * 7]
-    files.save(out / "sheet.png", files.sheet(torch.cat(sheets), labels, columns=16, cell=96))
-    summary = {
-        **shares(lines),
-        "gate": pose_gate(scorer, judge, size=task.bank),
-        "motions": len(lines),
-        "rivals": min(RIVALS, len({p.text for p in suite})),
-        "seconds": round(time.perf_counter() - started, 1),
-        "plan": asdict(plan),
-    }
-    share = summary["r_precision"]["all"]["top 3"]
-    finish(task, out, scorer, judge, summary, [f"R-Precision by the judge, top 3 of {RIVALS}: {share:.1%}"])
+    with folder(task) as out:
+        lines, rows, sheets, started = [], [], [], time.perf_counter()
+        for prompt, seed in over(asked, progress(len(asked), unit="motion", quiet=task.json)):
+            begun = time.perf_counter()
+            moving = MotionLoop(replace(plan, seed=seed), prompt.text, split_phases(prompt.text), scorer, scorer, None)
+            stances = moving.make()
+            with torch.no_grad():
+                posed = pose(stances.angles, stances.root)
+            rows.append(film_embeddings(judge, posed))
+            sheets.append(over_time(posed, 8, 96))
+            line: dict[str, Any] = {
+                "prompt": prompt.text,
+                "group": prompt.group,
+                "directed": prompt.directed,
+                "seed": seed,
+            }
+            line |= measure(posed, stances, plan.fps) | {"seconds": round(time.perf_counter() - begun, 1)}
+            line |= {"judge": order_gaps(judge, posed, prompt.text, rows[-1])}
+            line |= {"scorer": order_gaps(scorer, posed, prompt.text)}
+            lines.append(line)
+        seen = torch.stack(rows)
+        kinds = {
+            "forward": seen,
+            "backward": seen.flip(2),
+            "held": seen[:, :, seen.shape[2] // 2, None].expand_as(seen),
+        }
+        ranks = {name: name_films(judge, some, [p for p, _ in asked]) for name, some in kinds.items()}
+        for index, line in enumerate(lines):
+            line["rank"] = {name: found[index][0] for name, found in ranks.items()}
+            line["judge reads"] = ranks["forward"][index][1]
+        files.write_text(out / "motions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        labels = []
+        for line in lines:
+            read = "" if line["rank"]["forward"] == 1 else f" (judge: {line['judge reads']})"
+            labels += [line["prompt"] + read, *[""] * 7]
+        files.save(out / "sheet.png", files.sheet(torch.cat(sheets), labels, columns=16, cell=96))
+        summary = {
+            **shares(lines),
+            "gate": pose_gate(scorer, judge, size=task.bank),
+            "motions": len(lines),
+            "rivals": min(RIVALS, len({p.text for p in suite})),
+            "seconds": round(time.perf_counter() - started, 1),
+            "plan": asdict(plan),
+        }
+        share = summary["r_precision"]["all"]["top 3"]
+        finish(task, out, scorer, judge, summary, [f"R-Precision by the judge, top 3 of {RIVALS}: {share:.1%}"])

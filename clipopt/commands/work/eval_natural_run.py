@@ -84,8 +84,7 @@ def start(work: Work) -> None:
         BusyError: another process writes the folder.
         KeyboardInterrupt: Ctrl-C; whole batches are in the folder.
     """
-    out = folder(work.task)
-    with writing(out):
+    with folder(work.task) as out:
         for place, name in ((out, _PICTURE), (out / "blind", _BLIND)):
             if place.is_symlink():
                 raise ValueError(f"{place} is a link: expected a folder of its own; remove it, or give another --out")
