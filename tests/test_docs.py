@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator
 from functools import cache
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 
 import clipopt as co
+from clipopt import cli
 from clipopt.scorers import Abstains, KnowsWords
 
 ROOT = Path(__file__).parents[1]
 CODE = ("cli.py", "commands/*.py", "pipelines/*/settings.py")
 SHOWN = [
-    ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")),
     *(path for pattern in CODE for path in sorted((ROOT / "clipopt").glob(pattern))),
 ]  # fmt: skip
 COMMAND = re.compile(r"(?:clipopt (?:image|latent|mesh|motion|story|search)|python recipes/\w+\.py) ([^`\n]*)")
@@ -74,6 +76,27 @@ def test_prompts_are_found():
     assert "a red circle" in [*prompts((ROOT / "docs" / "latent.md").read_text("utf-8"), code=False)]
     assert [*prompts('clipopt image "a zyxw" --negative "a cat" --labels "b"', code=True)] == ["a zyxw", "a cat"]
     assert not understood("a zyxw")
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The command lines in the blocks of a guide, without those that have placeholders."""
+    for block in re.findall(r"```sh\n(.*?)```|((?:^ {4}[^\n]*\n)+)", text, re.DOTALL | re.MULTILINE):
+        lines = textwrap.dedent(max(block, key=len)).replace("\\\n", " ").splitlines()
+        for line in lines:
+            words = shlex.split(line, comments=True) if line.count("'") % 2 == 0 and line.count('"') % 2 == 0 else []
+            if "clipopt" in words:
+                words = words[words.index("clipopt") + 1 :]
+                if words and not any("|" in word or word.endswith("...") for word in words):
+                    yield words
+
+
+@pytest.mark.parametrize("path", [path for path in SHOWN if path.suffix == ".md"], ids=lambda path: path.name)
+def test_commands_parse_and_links_lead_somewhere(path: Path):
+    text = path.read_text("utf-8")
+    for words in commands(text):
+        assert cli._parse(words[0], words[1:]) is not None
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text) if "://" not in link]
+    assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 def test_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
