@@ -1,6 +1,8 @@
 """What holds for the package as a whole: shapes are checked in tests, and public names are those that the docs know."""
 
+import doctest
 import importlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,3 +75,23 @@ def test_auto_is_a_device_that_can_do_the_work(monkeypatch: pytest.MonkeyPatch):
         assert resolve_device("auto").type == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("auto").type == "cuda"
+
+
+EXAMPLES = [
+    path for path in sorted(Path(co.__file__).parent.rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_true(path: Path):
+    parts = path.relative_to(Path(co.__file__).parents[1]).with_suffix("").parts
+    module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_there_are_examples_of_what_is_used_most():
+    names = (co.load_scorer, co.target, co.optimize, co.generator, co.augment.crops, co.losses.cosine)
+    assert [name.__name__ for name in names if ">>> " not in (name.__doc__ or "")] == []

@@ -1,6 +1,3 @@
-import doctest
-import importlib
-
 import pytest
 import torch
 
@@ -165,7 +162,3 @@ def test_gradients_do_not_pile_up_from_step_to_step():
         (slope,) = torch.autograd.grad(sum(t.sum() for t in other(step, generator(0, step)).values()), other.x)
         other.x.data -= 0.1 * slope
     torch.testing.assert_close(problem.x, other.x)
-
-
-def test_examples():
-    assert doctest.testmod(importlib.import_module("clipopt.loop")).failed == 0

@@ -34,6 +34,11 @@ def crops(
 
     Raises:
         ValueError: If a number is out of its range.
+
+    Example:
+        >>> from clipopt.types import generator
+        >>> crops(4, 32)(torch.rand(1, 3, 64, 64), generator(0)).shape
+        torch.Size([4, 3, 32, 32])
     """
 
     def extent(scale: Tensor, shorter: int, longer: int, side: int) -> Tensor:

@@ -27,7 +27,13 @@ Weights = Float[Tensor, " n"] | Float[Tensor, "b n"] | None
 
 
 def cosine(image: Float[Tensor, "b d"], text: Float[Tensor, "n d"], weights: Weights = None) -> Float[Tensor, " b"]:
-    """1 - cosine, the usual choice: 0 where image and text agree, 2 where they are opposite."""
+    """1 - cosine, the usual choice: 0 where image and text agree, 2 where they are opposite.
+
+    Example:
+        >>> image, text = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
+        >>> cosine(image, text, torch.tensor([1.0]))
+        tensor([0.4000])
+    """
     return _weigh(1 - image @ text.T, weights)
 
 

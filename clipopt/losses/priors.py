@@ -25,6 +25,10 @@ def total_variation(images: Images) -> PerItem:
 
     Reference:
         Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal algorithms" (1992).
+
+    Example:
+        >>> total_variation(torch.zeros(2, 3, 8, 8))
+        tensor([0., 0.])
     """
     variation: Tensor = _Variation.apply(images)  # type: ignore[no-untyped-call]
     return variation

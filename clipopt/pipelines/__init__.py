@@ -33,10 +33,11 @@ class Image(Pipeline["ImageLoop"]):
     """Makes pictures from text, as `clipopt image` does.
 
     Example:
-        pipe = co.pipelines.Image(scorer="embedded")
-        result = pipe("a red apple", seed=0)
-        result.images        # (1, 3, 256, 256) in [0, 1]
-        result.save("apple")
+
+            pipe = co.pipelines.Image(scorer="embedded")
+            result = pipe("a red apple", seed=0)
+            result.images        # (1, 3, 256, 256) in [0, 1]
+            result.save("apple")
     """
 
     Settings = ImageSettings
@@ -46,8 +47,9 @@ class Latent(Pipeline["LatentLoop"]):
     """Makes pictures with a generator and improves them, as `clipopt latent` does.
 
     Example:
-        pipe = co.pipelines.Latent(generator="embedded", method="noise")
-        pipe("a cat on a green background").save("cat")
+
+            pipe = co.pipelines.Latent(generator="embedded", method="noise")
+            pipe("a cat on a green background").save("cat")
     """
 
     Settings = LatentSettings
@@ -57,8 +59,9 @@ class Mesh(Pipeline["MeshLoop"]):
     """Makes coloured meshes from text, or changes one, as `clipopt mesh` does.
 
     Example:
-        result = co.pipelines.Mesh(faces=2000)("a red mushroom")
-        result.loop.best.meshes[0].vertices
+
+            result = co.pipelines.Mesh(faces=2000)("a red mushroom")
+            result.loop.best.meshes[0].vertices
     """
 
     Settings = MeshSettings
@@ -68,7 +71,8 @@ class Motion(Pipeline["MotionLoop"]):
     """Makes a figure do what a sentence says, as `clipopt motion` does.
 
     Example:
-        co.pipelines.Motion(seconds=2.0)("a person waves with the left hand").save("wave")
+
+            co.pipelines.Motion(seconds=2.0)("a person waves with the left hand").save("wave")
     """
 
     Settings = MotionSettings
@@ -78,7 +82,8 @@ class Film(Pipeline["FilmLoop"]):
     """Makes a film that goes from prompt to prompt, as `clipopt story` does.
 
     Example:
-        co.pipelines.Film(fps=12.0)("a red apple", "a green tree").save("film")
+
+            co.pipelines.Film(fps=12.0)("a red apple", "a green tree").save("film")
     """
 
     Settings = FilmSettings

@@ -42,6 +42,11 @@ def load_scorer(spec: str | Path, *, device: str | torch.device = "cpu", dtype: 
 
     Raises:
         ValueError: if `spec` names nothing, or what it names is missing, incomplete or not supported.
+
+    Example:
+        >>> scorer = load_scorer("embedded")
+        >>> scorer.encode_text(["a red apple"]).shape
+        torch.Size([1, 192])
     """
     if not isinstance(spec, str | Path):
         raise TypeError(f'a scorer goes by its name, such as "embedded", got a {type(spec).__name__}')

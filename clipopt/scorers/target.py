@@ -47,6 +47,11 @@ def target(scorer: Scorer, prompts: Item | Sequence[Item]) -> Target:
         TypeError: if something is neither a text nor a picture, or no number is its weight.
         ValueError: if a prompt or an item is empty, a weight is not finite, all weights of an item are 0, or a
             picture has another shape.
+
+    Example:
+        >>> from clipopt.scorers import load_scorer
+        >>> target(load_scorer("embedded"), {"a red apple": 1.0, "a leaf": -0.3}).weights
+        tensor([[ 1.0000, -0.3000]])
     """
     several = [*prompts] if isinstance(prompts, Sequence) and not isinstance(prompts, str) else [prompts]
     items = [_weigh(item) for item in several]
