@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[list[str]]:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
     parts = [shlex.split(part, comments=True) for line in lines for part in line.split("&&")]
     return [words[1:] for words in parts if words[:1] == ["clipopt"]]
 
