@@ -50,7 +50,7 @@ FREE, ALIKE = 0.2, 2 / 3
 what a picture shows is decided before them."""
 PALER = 0.85
 """Contrast of a sketch that a natural scorer goes on from: what is at its limit learns slowly."""
-FAINT = 0.3
+FAINT = 0.18
 """Least match of a sketch with its words: below it there is nothing to see, and natural scorers begin at noise."""
 VARIED = 0.1
 """Standard deviation of the noise on such a sketch, of natural spectrum: another background for each seed."""
