@@ -30,8 +30,8 @@ class Caption:
     pictures: tuple[Path, ...]
     """Picture files, and folders of them."""
     scorer: str = "auto"
-    """Who chooses: see `clipopt image --help`. Auto is the embedded scorer, and for photographs the natural one where
-    clipopt[natural] is installed and no candidates are given."""
+    """The scorer that chooses; see `clipopt image --help`. Auto is the embedded scorer, and for photographs the natural
+    one where clipopt[natural] is installed and no candidates are given."""
     texts: Path | None = None
     """A text file of candidates, one a line."""
     corpus: Path | None = None
@@ -109,7 +109,7 @@ class Rank:
     texts: Path | None = None
     """A text file, one text a line."""
     scorer: str = "embedded"
-    """Who ranks: see `clipopt image --help`."""
+    """The scorer that ranks; see `clipopt image --help`."""
     second: str = "none"
     """A second stage; see `clipopt caption --help`."""
     background: Path | None = None

@@ -29,7 +29,7 @@ class Classify:
     templates: tuple[str, ...] = ()
     """Sentences with {} for the label; may be said several times, and may name a file of them, one a line."""
     scorer: str = "embedded"
-    """Who sees: see `clipopt image --help`, or the folder of an adapter."""
+    """The scorer; see `clipopt image --help`, or the folder of an adapter."""
     top: int = 1
     """Labels of each picture."""
     alpha: Literal["white", "black", "drop"] = "white"

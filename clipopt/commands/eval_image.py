@@ -24,9 +24,9 @@ class Evaluate:
     task: Literal["image"]
     """What to measure."""
     scorer: tuple[str, ...] = ()
-    """Who guides, by default as in `clipopt image`; can be given several times."""
+    """The scorers that guide, by default as in `clipopt image`; can be given several times."""
     judge: str = "embedded-judge"
-    """Who judges."""
+    """The judge."""
     prompts: int | None = None
     """How many prompts of the suite to take, evenly spaced. By default all."""
     seeds: int = 2

@@ -28,13 +28,13 @@ class EvaluateLatent:
     task: Literal["latent"]
     """What to measure."""
     generator: str = "embedded"
-    """Who draws; see `clipopt latent --help`."""
+    """The generator; see `clipopt latent --help`."""
     method: Method | None = None
     """As in `clipopt latent`, and so are the options below."""
     scorer: str = "embedded"
-    """Who guides and chooses."""
+    """The scorer that guides and chooses."""
     judge: str = "embedded-judge"
-    """Who judges."""
+    """The judge."""
     prompts: int | None = None
     """How many prompts of the suite to take, evenly spaced. By default all."""
     seeds: int = 1

@@ -28,9 +28,9 @@ class EvaluateMesh:
     task: Literal["mesh"]
     """What to measure."""
     scorer: str = "embedded"
-    """Who guides; see `clipopt image --help`."""
+    """The scorer that guides; see `clipopt image --help`."""
     judge: str = "embedded-judge"
-    """Who judges."""
+    """The judge."""
     prompts: int | None = None
     """How many prompts of the suite to take, evenly spaced. By default all."""
     seeds: int = 2

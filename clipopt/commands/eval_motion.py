@@ -25,9 +25,9 @@ class EvaluateMotion:
     task: Literal["motion"]
     """What to measure."""
     scorer: str = "embedded-motion"
-    """Who guides."""
+    """The scorer that guides."""
     judge: str = "embedded-motion-judge"
-    """Who judges."""
+    """The judge."""
     prompts: int | None = None
     """How many prompts of the suite to take, evenly spaced. By default all."""
     seeds: int = 2

@@ -32,12 +32,13 @@ class EvaluateNatural:
     task: Literal["natural"]
     """What to measure."""
     scorer: tuple[str, ...] = ()
-    """Who guides; see `clipopt image --help`. By default "natural". Given several times, they guide together."""
+    """The scorer that guides; see `clipopt image --help`. By default "natural". Given several times, they guide
+    together."""
     scorer_weight: tuple[float, ...] = ()
     """How much a scorer counts beside the others: once for each --scorer, in their order. By default all alike."""
     readers: tuple[str, ...] = ()
-    """Who names the pictures: scorers of natural photographs such as "natural:lite2", none of which may guide. By
-    default natural:lite2 and natural:lite1, without one that guides."""
+    """The readers, which name the pictures: scorers of natural photographs such as "natural:lite2", none of which may
+    guide. By default natural:lite2 and natural:lite1, without one that guides."""
     classes: int | None = None
     """How many of the 100 classes to ask for, evenly spaced; 0 for none. By default all."""
     sentences: int | None = None

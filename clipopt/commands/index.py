@@ -24,7 +24,7 @@ class Index:
     source: Path
     """A folder of pictures (of sounds, if the scorer is a CLAP), or a text file, one text a line."""
     scorer: str = "embedded"
-    """Who sees: see `clipopt image --help`. An index belongs to its scorer."""
+    """The scorer; see `clipopt image --help`. An index belongs to its scorer."""
     clip_retrieval: bool = False
     """The source holds embeddings that clip-retrieval wrote; --scorer is the model that they were made with."""
     backend: Literal["exact", "usearch", "faiss"] = "exact"

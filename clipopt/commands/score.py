@@ -34,7 +34,7 @@ class Score:
     """Also say how probable each caption is by the scorer's head: among all captions of the file (softmax), or by
     itself (sigmoid)."""
     scorer: str = "embedded"
-    """Who scores: see `clipopt image --help`."""
+    """The scorer; see `clipopt image --help`."""
     alpha: Literal["white", "black", "drop"] = "white"
     """What transparent parts lie on; drop shows the colours that they hide, as the models' own processors do."""
     device: str = "auto"

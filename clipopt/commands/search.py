@@ -29,8 +29,8 @@ class Search:
     top: int = 10
     """How many to find."""
     scorer: str | None = None
-    """Who reads the query; by default the scorer of the index, and no other is allowed: give it where the model has
-    moved to another place."""
+    """The scorer that reads the query; by default the scorer of the index, and no other is allowed: give it where the
+    model has moved to another place."""
     backend: Literal["exact", "usearch", "faiss"] = "exact"
     """exact looks at every item; the others use the graph that `clipopt index --backend` built."""
     alpha: Literal["white", "black", "drop"] | None = None

@@ -50,9 +50,10 @@ class FilmSettings:
     first_steps: int = FilmPlan.first_steps
     """Steps before the first frame, so that the film begins with a picture; few let it rise from grey."""
     scorer: str = "embedded"
-    """Who guides; see `clipopt image --help`."""
+    """The scorer that guides; see `clipopt image --help`."""
     judge: str = "embedded-judge"
-    """Who looks on and reports: as --scorer, or "none". It stays silent where a prompt has words unknown to it."""
+    """The judge, a scorer that only looks on and reports, or "none". It stays silent where a prompt has words unknown
+    to it."""
     param: Literal["pyramid", "pixels", "fourier"] = FilmPlan.param
     """What is learned; see `clipopt image --help`."""
     size: str = "256"

@@ -33,14 +33,14 @@ class ImageSettings:
     """What to show; each prompt makes its own picture. Plain text to the letter, unless it starts with a brace:
     then it is a JSON object of text to weight."""
     scorer: tuple[str, ...] = ()
-    """Who guides: by default "embedded", which knows colours, counts and places, together with "natural", which knows
-    what things look like in photographs (with clipopt[natural] installed); tiles, strokes and
-    shapes by "embedded" alone. Or a CLIP or SigLIP of the Hugging Face hub
-    by id or local folder, one of open_clip's ("open_clip:ViT-B-32/laion2b_s34b_b79k"), or a .safetensors of
-    `recipes.embedded`. Given several times, they guide together: what fools one seldom fools the others."""
+    """The scorers that guide: by default "embedded", which knows colours, counts and places, together with "natural",
+    which knows what things look like in photographs (with clipopt[natural] installed); tiles, strokes and shapes by
+    "embedded" alone. Or a CLIP or SigLIP of the Hugging Face hub by id or local folder, one of open_clip's
+    ("open_clip:ViT-B-32/laion2b_s34b_b79k"), or a .safetensors of `recipes.embedded`. Given several times, they guide
+    together: what fools one seldom fools the others."""
     judge: str | None = None
-    """Who looks on and reports: as --scorer, or "none". By default "natural-judge" where "natural" guides, else
-    "embedded-judge". It says nothing of prompts that it does not understand."""
+    """The judge, a scorer that only looks on and reports, or "none". By default "natural-judge" where "natural" guides,
+    else "embedded-judge". It says nothing of prompts that it does not understand."""
     scorer_weight: tuple[float, ...] = ()
     """How much a scorer counts beside the others: once for each --scorer, in their order. By default all alike."""
     scorer_start: tuple[float, ...] = ()
@@ -97,7 +97,7 @@ class ImageSettings:
     """Part of the run in which the resolutions of --param pyramid open one after another, coarse ones first; 0.5 is
     much, 0 lets all learn from the start."""
     cutouts: Cutouts | None = None
-    """What the scorer sees: crops of about the whole, or an overview of it on random grounds first and details at
+    """What the scorer sees: crops of about the whole, or an overview of it on random backgrounds first and details at
     their own resolution later (for real models; give it 16 --crops or more). By default as --preset says."""
     text_off: float | None = None
     """How much lettering repels, for real models, which like to spell the prompt. By default as --preset says."""
@@ -108,8 +108,8 @@ class ImageSettings:
     """Draw the result at this size in the end, N or WxH: sharp at every one with --param siren, strokes and shapes,
     and possible with fourier, phases and palette."""
     transparent: bool = False
-    """Strokes or shapes without a ground: cutout.png has an alpha channel, the SVG no ground. Each step lays them on
-    another random ground, so that they must stand out."""
+    """Strokes or shapes without a background: cutout.png has an alpha channel, and so has the SVG. Each step puts
+    another random background behind them, so that they stand out."""
     extras: Extras = field(default_factory=Extras)
     editing: Editing = field(default_factory=Editing)
     device: str = "auto"
@@ -184,7 +184,7 @@ class ImageSettings:
         return dataclasses.replace(plan, render=(high, wide))
 
     def _scorers(self) -> tuple[str, ...]:
-        """Who guides: as asked, or both eyes, or the one that is there."""
+        """The scorers that guide: as asked, or both small ones, or the one that is there."""
         if self.scorer:
             return self.scorer
         plain = self.transparent or self.param in VECTORS or self.editing.tile

@@ -34,17 +34,19 @@ class LatentSettings:
     """What to show; each prompt makes its own picture. Plain text to the letter, unless it starts with a brace: then
     it is a JSON object of text to weight; the generator is told what has a positive weight."""
     generator: str = "embedded"
-    """Who draws: "embedded", a pipeline of diffusers by its folder or its id on the Hugging Face hub; for --method
+    """The generator: "embedded", a pipeline of diffusers by its folder or its id on the Hugging Face hub; for --method
     latent also the folder of an AutoencoderKL or VQModel alone."""
     method: Method | None = None
     """What is learned or drawn, see above. By default latent for the embedded generator, noise for others."""
     scorer: tuple[str, ...] = ()
-    """Who guides; see `clipopt image --help`. Also scorers of preference, such as yuvalkirstain/PickScore_v1 or
-    open_clip:ViT-H-14/HPS_v2.1_compressed.pt. Given several times, they guide together."""
+    """The scorer that guides; see `clipopt image --help`. Also scorers of preference, such as
+    yuvalkirstain/PickScore_v1 or open_clip:ViT-H-14/HPS_v2.1_compressed.pt. Given several times, they guide
+    together."""
     scorer_weight: tuple[float, ...] = ()
     """How much a scorer counts beside the others: once for each --scorer. By default all alike."""
     judge: str = "embedded-judge"
-    """Who looks on and reports: as --scorer, or "none". It stays silent where a prompt has words unknown to it."""
+    """The judge, a scorer that only looks on and reports, or "none". It stays silent where a prompt has words unknown
+    to it."""
     told: str | None = None
     """What the generator is told, where that is not the prompt."""
     steps: int | None = None

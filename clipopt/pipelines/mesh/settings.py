@@ -42,9 +42,10 @@ class MeshSettings:
     was: str | None = None
     """What --mesh shows, as text. The scorer is then also asked for the change from this text to the prompt."""
     scorer: tuple[str, ...] = ()
-    """Who guides; see `clipopt image --help`. Given several times, they guide together."""
+    """The scorer that guides; see `clipopt image --help`. Given several times, they guide together."""
     judge: str = "embedded-judge"
-    """Who looks on and reports: as --scorer, or "none". It stays silent where a prompt has words unknown to it."""
+    """The judge, a scorer that only looks on and reports, or "none". It stays silent where a prompt has words unknown
+    to it."""
     shape: Shape | None = None
     """What of the vertices is learned: large steps that stay smooth (generate), every vertex for itself, Jacobians of
     the faces that keep details (deform), or heights along the normals (style)."""

@@ -38,11 +38,12 @@ class MotionSettings:
     """A skeleton of yours, BVH or GLB, upright and facing +z at rest, its bones named as usual (LeftUpLeg, thigh.L,
     left_hip, ...): it is written with the motion as rig.bvh or rig.glb."""
     scorer: str = "embedded-motion"
-    """Who looks at pictures: embedded-motion knows people; or a real model, see `clipopt image --help`."""
+    """The scorer of pictures: embedded-motion knows people; or a real model, see `clipopt image --help`."""
     film: str = "auto"
-    """Who looks at films: auto is the scorer itself where it sees order; or an X-CLIP, by hub id or folder; or none."""
+    """The scorer of films: auto is the scorer itself where it sees order; or an X-CLIP, by hub id or folder; or
+    none."""
     judge: str = "embedded-motion-judge"
-    """Who looks on and reports, or "none"."""
+    """The judge, a scorer that only looks on and reports, or "none"."""
     bank: int = MotionPlan.bank
     """Poses to search among; drawn and encoded once for each scorer, then kept in ~/.cache/clipopt."""
     tries: int = MotionPlan.tries
