@@ -134,16 +134,7 @@ def save_glb(
         "material": 0,
     }
     bind = pack.add(inverse.mT.reshape(-1, 16), "MAT4", _FLOAT, None)  # by columns
-    times = pack.add(torch.arange(len(position)) / fps, "SCALAR", _FLOAT, None, bounds=True)
-    turned = _continuous(to_quaternion(rotations.detach().double())).float()
-    samplers: list[dict[str, Any]] = []
-    channels: list[dict[str, Any]] = []
-    tracks = [(0, "translation", position.detach().float(), "VEC3")]
-    tracks += [(joint, "rotation", turned[:, joint], "VEC4") for joint in range(len(JOINTS))]
-    for joint, what, values, kind in tracks:
-        output = pack.add(values, kind, _FLOAT, None)
-        channels.append({"sampler": len(samplers), "target": {"node": joint, "path": what}})
-        samplers.append({"input": times, "output": output, "interpolation": "LINEAR"})
+    animation = _animation(pack, rotations, position, fps)
     nodes: list[dict[str, Any]] = []
     for number, name in enumerate(JOINTS):
         node: dict[str, Any] = {"name": name, "translation": skeleton.offsets[number].tolist()}
@@ -160,16 +151,38 @@ def save_glb(
         "meshes": [{"primitives": [primitive]}],
         "skins": [{"joints": list(range(len(JOINTS))), "skeleton": 0, "inverseBindMatrices": bind}],
         "materials": [{"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.9}}],
-        "animations": [{"name": "motion", "samplers": samplers, "channels": channels}],
+        "animations": [animation],
         "accessors": pack.accessors,
         "bufferViews": pack.views,
         "buffers": [{"byteLength": len(pack.data)}],
     }
+    _write(Path(path), tree, bytes(pack.data))
+
+
+def _animation(
+    pack: "_Pack", rotations: Float[Tensor, "f 22 3 3"], position: Float[Tensor, "f 3"], fps: float | int
+) -> dict[str, Any]:
+    """The motion as glTF has it, its numbers in `pack`."""
+    times = pack.add(torch.arange(len(position)) / fps, "SCALAR", _FLOAT, None, bounds=True)
+    turned = _continuous(to_quaternion(rotations.detach().double())).float()
+    samplers: list[dict[str, Any]] = []
+    channels: list[dict[str, Any]] = []
+    tracks = [(0, "translation", position.detach().float(), "VEC3")]
+    tracks += [(joint, "rotation", turned[:, joint], "VEC4") for joint in range(len(JOINTS))]
+    for joint, what, values, kind in tracks:
+        output = pack.add(values, kind, _FLOAT, None)
+        channels.append({"sampler": len(samplers), "target": {"node": joint, "path": what}})
+        samplers.append({"input": times, "output": output, "interpolation": "LINEAR"})
+    return {"name": "motion", "samplers": samplers, "channels": channels}
+
+
+def _write(path: Path, tree: dict[str, Any], data: bytes) -> None:
+    """A GLB of a tree and its buffer."""
     text = json.dumps(tree, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    body = bytes(pack.data) + b"\0" * (-len(pack.data) % 4)
+    body = data + b"\0" * (-len(data) % 4)
     head = struct.pack("<4sII", b"glTF", 2, 28 + len(text) + len(body))
-    with atomic(Path(path)) as temporary:
+    with atomic(path) as temporary:
         temporary.write_bytes(
             head + struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(body), b"BIN\0") + body
         )

@@ -113,26 +113,11 @@ def _adapt(
         raise OSError(f"none of the pictures chosen of {data.labels[lacking[0]]} could be read: put others there")
     examples = Examples(pictures, numbers[kept], data.labels, templates)
     started = time.perf_counter()
-    options = Options(
-        anchor=task.anchor,
-        alpha=task.alpha,
-        beta=task.beta,
-        context=task.context,
-        rank=task.rank,
-        share=task.share,
-        objective=task.objective,
-        steps=task.steps,
-        rate=task.rate,
-    )
+    names = ("anchor", "alpha", "beta", "context", "rank", "share", "objective", "steps", "rate")
+    options = Options(**{name: getattr(task, name) for name in names})
     local = at_home(task.scorer)
-    adapter = learn(
-        task.method,
-        scorer,
-        examples,
-        base=str(local.resolve()) if local.exists() else task.scorer,
-        seed=task.seed,
-        options=options,
-    )
+    base = str(local.resolve()) if local.exists() else task.scorer
+    adapter = learn(task.method, scorer, examples, base=base, seed=task.seed, options=options)
     seconds = time.perf_counter() - started
     result = _measure(task, data, rest, scorer, adapter, templates, broken, device)
     summary = {
