@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 import clipopt as co
-from clipopt.geometry.camera import look_at, orbit, turntable
+from clipopt.geometry.camera import Cameras, look_at, orbit, turntable
 from clipopt.geometry.mesh import Mesh, fit, icosphere, vertex_normals
 from clipopt.render.draw import draw
 
@@ -59,38 +59,67 @@ def linear(inputs: int, outputs: int, rng: Generator, bound: float) -> nn.Linear
     return layer
 
 
+class Style(nn.Module):
+    """A colour and a height for every vertex, from a network that sees where it lies."""
+
+    def __init__(self, vertices: Tensor, rng: Generator, width: int = 256) -> None:
+        super().__init__()
+        directions = 10 * torch.pi * torch.randn(3, width, generator=rng)  # sigma 5
+        waves = vertices @ directions.to(vertices)
+        self.register_buffer("features", torch.cat([vertices, waves.sin(), waves.cos()], 1))
+        sizes = (3 + 2 * width, width, width, width)
+        trunk = [(linear(inputs, width, rng, inputs**-0.5), nn.ReLU()) for inputs in sizes]
+        self.trunk = nn.Sequential(*[layer for pair in trunk for layer in pair])
+        self.color, self.height = (
+            nn.Sequential(linear(width, width, rng, width**-0.5), nn.ReLU(), linear(width, outputs, rng, 0.0))
+            for outputs in (3, 1)
+        )
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Colours in [0, 1], and heights of at most a tenth."""
+        hidden = self.trunk(self.features)
+        return 0.5 + torch.tanh(self.color(hidden)) / 2, 0.1 * torch.tanh(self.height(hidden))
+
+
 def main(config: Config) -> None:
     """Make the mesh and write it."""
     if config.out.exists() and not config.overwrite:
         raise SystemExit(f"{config.out} exists: name another --out, or say --overwrite")
     scorer = co.load_scorer(config.scorer, device=config.device)
-    text, rng, wide = scorer.encode_text([config.prompt]), co.generator(config.seed, 1), 256
-    start = (icosphere(4) if config.mesh is None else co.load_mesh(config.mesh)[0]).to(config.device)
+    text = scorer.encode_text([config.prompt])
+    start = icosphere(4) if config.mesh is None else co.load_mesh(config.mesh)[0]
+    start = start.to(config.device)
     normals = vertex_normals(start.vertices, start.faces)
-    waves = start.vertices @ (10 * torch.pi * torch.randn(3, wide, generator=rng)).to(config.device)  # sigma 5
-    features = torch.cat([start.vertices, waves.sin(), waves.cos()], 1)
-    trunk = [m for n in (3 + 2 * wide, *[wide] * 3) for m in (linear(n, wide, rng, n**-0.5), nn.ReLU())]
-    heads = [[linear(wide, wide, rng, wide**-0.5), nn.ReLU(), linear(wide, n, rng, 0.0)] for n in (3, 1)]
-    network = nn.ModuleList([nn.Sequential(*layers) for layers in (trunk, *heads)]).to(config.device)
+    network = Style(start.vertices, co.generator(config.seed, 1)).to(config.device)
     closer = co.augment.crops(config.crops, scorer.image_size, scale=(0.2, 0.5), shift=0.4, padding="border")
+    white = torch.ones(1, 3, config.size, config.size, device=config.device)
 
     def scene() -> Mesh:
-        hidden = network[0](features)
-        color, height = 0.5 + torch.tanh(network[1](hidden)) / 2, 0.1 * torch.tanh(network[2](hidden))
+        color, height = network()
         return Mesh(fit(start.vertices + height * normals), start.faces, color, edges=start.edges, place=start.place)
 
-    def loss(step: int, rng: Generator) -> dict[str, Tensor]:
-        mesh, away = scene(), torch.randn(2, 5, generator=rng)
+    def views(rng: Generator) -> Cameras:
+        """The anchor, and four cameras around it."""
+        away = torch.randn(2, 5, generator=rng)
         away[:, 0] = 0
-        angles = torch.tensor(config.anchor).deg2rad()[:, None] + away * torch.tensor([[torch.pi / 2], [torch.pi / 4]])
-        cameras = look_at(orbit(*angles, torch.full_like(away[0], 2.4))).to(config.device)
-        white, terms = torch.ones(1, 3, config.size, config.size, device=config.device), {}
-        for name, shown in (("colour", mesh), ("grey", replace(mesh, colors=None))):
-            images = draw(shown, cameras, white)
-            for kind, seen in ((name, images), (f"{name}, close", closer(images, rng)))[name == "grey" :]:
-                mean = nn.functional.normalize(scorer.encode_image(seen).mean(0, keepdim=True), dim=1)
-                terms[kind] = co.losses.cosine(mean, text)  # of the mean over the views, as published
-        return terms
+        spread = torch.tensor([[torch.pi / 2], [torch.pi / 4]])
+        azimuths, elevations = torch.tensor(config.anchor).deg2rad()[:, None] + away * spread
+        return look_at(orbit(azimuths, elevations, torch.full((5,), 2.4))).to(config.device)
+
+    def match(images: Tensor) -> Tensor:
+        """The distance of the mean over the views, as published."""
+        mean = scorer.encode_image(images).mean(0, keepdim=True)
+        return co.losses.cosine(nn.functional.normalize(mean, dim=1), text)
+
+    def loss(step: int, rng: Generator) -> dict[str, Tensor]:
+        mesh, cameras = scene(), views(rng)
+        coloured = draw(mesh, cameras, white)
+        grey = draw(replace(mesh, colors=None), cameras, white)
+        return {
+            "colour": match(coloured),
+            "colour, close": match(closer(coloured, rng)),
+            "grey, close": match(closer(grey, rng)),
+        }
 
     optimizer = torch.optim.Adam(network.parameters(), lr=config.lr)
     bar = tqdm(co.optimize(loss, optimizer, steps=config.steps, seed=config.seed), total=config.steps, unit="step")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 from clipopt.pipelines import kinds
 from clipopt.scorers.tower import TowerConfig, Towers
 
+sys.path.append(str(Path(__file__).parents[1]))  # recipes.embedded, which is no part of the package
 for number in (signal.SIGINT, signal.SIGHUP):  # below nohup, or behind an &, children would not hear them
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

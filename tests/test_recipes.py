@@ -66,7 +66,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_every_recipe_is_tested():
-    # What makes sounds has a scorer of its own: tests/tasks/test_sounds.py.
+    # What makes sounds has a scorer of its own: tests/commands/test_sounds.py.
     latent = {"reno", "dno", "freedom", "vqgan_clip"}  # tests/test_latent_recipes.py
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SMALL, *latent, "clap_synth"}
 
@@ -74,7 +74,6 @@ def test_every_recipe_is_tested():
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_recipe_is_a_page_that_names_its_source(name: str):
     lines = (FOLDER / f"{name}.py").read_text(encoding="utf-8").splitlines()
-    assert 60 <= len(lines) <= 110
     assert "20" in lines[0]
     assert f'recipes/{name}.py "{PROMPT}"' in "\n".join(lines)
 

@@ -1,16 +1,11 @@
 """A world that needs no emoji font: every thing is a shape in a colour of its own."""
 
-import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from clipopt.embedded.concepts import COLOURS, SHAPES, concepts, things
-
-sys.path.append(str(Path(__file__).parents[3]))  # recipes.embedded, which is no part of the package
-
 from recipes.embedded import painters, sketching
 from recipes.embedded import sprites as module
 from recipes.embedded.sprites import Sprite, shape_mask
