@@ -99,12 +99,18 @@ def test_commands_parse_and_links_lead_somewhere(path: Path):
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
-def test_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_python_of_readme_and_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its blocks one after the other, at a size that is quick."""
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text("utf-8"), re.DOTALL)
-    assert len(blocks) > 8
-    blocks[0] = blocks[0].replace("Image()", 'Image(scorer="embedded", size=32, steps=3, tries=1)')
+    pages = (ROOT / "README.md", ROOT / "docs" / "python.md")
+    blocks = [
+        block for page in pages for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    ]
+    assert len(blocks) > 9
+    for number, said in ((0, 'Image(scorer="embedded")'), (1, "Image()")):
+        assert said in blocks[number]
+        blocks[number] = blocks[number].replace(said, 'Image(scorer="embedded", size=32, steps=3, tries=1)')
+    blocks[1] = blocks[1].replace('save("apple")', 'save("apple", overwrite=True)')
     names: dict[str, object] = {}
     for number, block in enumerate(blocks):
         exec(compile(block, f"docs/python.md, block {number}", "exec"), names)
