@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 import shutil
 import tempfile
 import types
@@ -150,7 +151,7 @@ class Pipeline(Generic[L]):
 
         Raises:
             ValueError: a setting is wrong, in one line.
-            KeyboardInterrupt: it was interrupted.
+            KeyboardInterrupt: it was interrupted; nothing is kept.
             FloatingPointError: it diverged.
         """
         from clipopt.pipelines.run_loop import begin, carry_out
@@ -168,8 +169,6 @@ class Pipeline(Generic[L]):
         return result
 
     def _told(self, prompts: tuple[Any, ...], settings: Mapping[str, Any]) -> Any:
-        import json
-
         first = fields(self.Settings)[0].name
         texts = tuple(json.dumps(p) if isinstance(p, Mapping) else p for p in prompts)
         return self.Settings(**{**self._settings, **self._read(settings), first: texts})
