@@ -113,7 +113,7 @@ def test_python_of_readme_and_guide_runs(tmp_path: Path, monkeypatch: pytest.Mon
     blocks[1] = blocks[1].replace('save("apple")', 'save("apple", overwrite=True)')
     names: dict[str, object] = {}
     for number, block in enumerate(blocks):
-        exec(compile(block, f"docs/python.md, block {number}", "exec"), names)
+        exec(compile(block.replace("steps=10", "steps=5"), f"docs/python.md, block {number}", "exec"), names)
     assert {"apple", "sweep", "by-hand.png", "star-005.png"} <= {path.name for path in tmp_path.iterdir()}
 
 

@@ -10,6 +10,7 @@ save_mesh("chair.glb", mesh)                           # .glb, .ply, .stl, or .o
 import io
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,10 @@ def primitive(name: str, faces: int = 1280) -> Mesh:
     return replace(made, vertices=fit(made.vertices).float())
 
 
-def forms(faces: int = 320) -> list[Mesh]:
+@cache
+def forms(faces: int = 320) -> tuple[Mesh, ...]:
     """Simple shapes in several proportions, one of them upside down: what a thing may begin as; see `primitive`."""
-    return [_stretched(primitive(name, faces), stretch) for name, stretch in _FORMS]
+    return tuple(_stretched(primitive(name, faces), stretch) for name, stretch in _FORMS)
 
 
 def _stretched(mesh: Mesh, stretch: tuple[float, float, float]) -> Mesh:

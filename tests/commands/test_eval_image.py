@@ -88,11 +88,11 @@ def test_bad_input_is_refused_in_one_line(towers, here, capsys, options):
 
 
 def test_meshes_are_measured_with_and_without_colours(towers, here, capsys):
-    options = ["--prompts", "4", "--seeds", "1", "--steps", "2", "--faces", "320", "--remesh", "0", "--size", "16"]
-    assert main(["eval", "mesh", *towers, *options, "--views", "2", "--batch", "3", "--out", "m", "--json"]) == 0
+    options = ["--prompts", "2", "--seeds", "1", "--steps", "2", "--faces", "320", "--remesh", "0", "--size", "16"]
+    assert main(["eval", "mesh", *towers, *options, "--views", "2", "--batch", "1", "--out", "m", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert json.loads((here / "m" / "summary.json").read_text()) == summary
-    assert summary["meshes"] == 4
+    assert summary["meshes"] == 2
     for key in ("captions", "captions_of_solids"):
         assert min(summary[key].values()) >= 100
     assert summary["captions"]["bare shape"] >= summary["captions_of_solids"]["bare shape"]
@@ -101,13 +101,13 @@ def test_meshes_are_measured_with_and_without_colours(towers, here, capsys):
             for among in ("r_precision", "r_precision_among_solids"):
                 everything = summary[among][name][look]["all"]
                 low, high = everything["interval"]
-                assert everything["pictures"] == 4
+                assert everything["pictures"] == 2
                 assert low <= everything["share"] <= high
     rows = [json.loads(line) for line in (here / "m" / "meshes.jsonl").read_text().splitlines()]
-    assert len(rows) == 4
+    assert len(rows) == 2
     assert {row["seed"] for row in rows} == {0}
     assert all(-1 <= row["judge"][look]["cosine"] <= 1 for row in rows for look in ("colour", "bare shape"))
-    assert len(list((here / "m").glob("mesh-*.glb"))) == 4
+    assert len(list((here / "m").glob("mesh-*.glb"))) == 2
     assert iio.imread(here / "m" / "sheet.png").shape[2] == 3
 
 

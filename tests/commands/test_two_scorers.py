@@ -160,7 +160,8 @@ def test_curves_and_tiles_are_drawn_for_the_embedded_scorer_alone(options: list[
 
 
 @pytest.mark.skipif(not has_natural(), reason="needs the packages of clipopt[natural]")
-def test_both_eyes_are_the_default(here: Path, capsys: pytest.CaptureFixture):
+def test_both_eyes_are_the_default(here: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("clipopt.pipelines.views.HELD_OUT_VIEWS", 1)
     options = ["--size", "32", "--steps", "1", "--crops", "1", "--quiet", "--tries", "1"]
     assert main(["image", "a red poodle", "a zeppelin", *options, "--json", "--out", "run"]) == 0
     out, err = capsys.readouterr()
