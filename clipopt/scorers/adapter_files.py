@@ -7,8 +7,10 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import string
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from clipopt.io import files, folders
 from clipopt.io.folders import at_home
 
 MANIFEST, TENSORS = "adapter.json", "adapter.safetensors"
+_EARLIER = ".adapter.tmp.safetensors"
+"""The tensors of an adapter that is being replaced; by its name safe to delete."""
 FORMAT = 1
 _SUM = "sha256"
 _FIELDS = {
@@ -53,7 +57,8 @@ def check_templates(templates: Sequence[str]) -> None:
 def write_adapter(folder: Path, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write both files into a folder that is there, and let them take their names one right after the other.
 
-    A process that is killed just between leaves two that do not belong together, which `read_adapter` refuses.
+    Until both have, the tensors of an adapter that is replaced stay beside them: a process that is killed just between
+    leaves the earlier adapter, which `read_adapter` then finds.
     """
     from safetensors.torch import save_file
 
@@ -61,6 +66,27 @@ def write_adapter(folder: Path, fields: Mapping[str, Any], tensors: Mapping[str,
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, weights)
         said = {"format": FORMAT, **fields, _SUM: _sum(weights)}
         manifest.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", "utf-8", "backslashreplace", "\n")
+        with suppress(OSError, ValueError):
+            if (kept := _tensors_of(folder, read_fields(folder).get(_SUM))).name == TENSORS:
+                (folder / _EARLIER).unlink(missing_ok=True)
+                shutil.copy2(kept, folder / _EARLIER)
+    (folder / _EARLIER).unlink(missing_ok=True)
+
+
+def _tensors_of(folder: Path, told: str | None) -> Path:
+    """The tensors with the sum that adapter.json tells: those beside it, or the earlier ones where a write was killed.
+
+    Raises:
+        ValueError: neither has it.
+        OSError: they are not there, or are links.
+    """
+    path = folders.within(folder, TENSORS)
+    if told is None or told == _sum(path):
+        return path
+    with suppress(OSError):
+        if told == _sum(earlier := folders.within(folder, _EARLIER)):
+            return earlier
+    raise ValueError(f"{TENSORS} is damaged, or of another adapter than {MANIFEST}")
 
 
 def read_fields(folder: Path) -> dict[str, Any]:
@@ -109,9 +135,7 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     try:
         fields = read_fields(folder)
-        path, told = folders.within(folder, TENSORS), fields.pop(_SUM, None)
-        if told is not None and told != _sum(path):
-            raise ValueError(f"{TENSORS} is damaged, or of another adapter than {MANIFEST}")
+        path = _tensors_of(folder, fields.pop(_SUM, None))
         _check_shapes(path, len(fields["labels"]))
         tensors = load_file(path)
         _check_values(tensors, len(fields["labels"]))

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -221,6 +223,27 @@ def test_one_writer_and_a_whole_adapter_or_none(folder, made, monkeypatch):
             save_adapter(made[2], folder)
     assert load_scorer(str(folder)).labels == LABELS
     assert {path.name for path in folder.iterdir()} == {"adapter.json", "adapter.safetensors", ".lock"}
+
+
+def test_killed_between_its_files_an_adapter_that_is_replaced_is_the_earlier_one(folder, made, monkeypatch):
+    before = Adapter.load(folder)
+    after = replace(before, tensors={name: 1 + tensor for name, tensor in before.tensors.items() if name == "shift"})
+    usual = Path.replace
+
+    def die(path, target):
+        if Path(target).name == "adapter.json":
+            raise SystemExit(9)
+        return usual(path, target)
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", die)
+            with pytest.raises(SystemExit):
+                save_adapter(after, folder)
+        torch.testing.assert_close(Adapter.load(folder).tensors, before.tensors)
+    save_adapter(after, folder)
+    torch.testing.assert_close(Adapter.load(folder).tensors, after.tensors)
+    assert {path.name for path in folder.iterdir()} <= {"adapter.json", "adapter.safetensors", ".lock"}
 
 
 def test_a_link_is_replaced_and_not_written_through(folder, made):
