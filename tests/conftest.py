@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # before anything imports torch, which reads it once
+# Nothing here imports torch: it reads the number of threads once, and the process that hands out tests needs none.
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import torch
-
-from clipopt.pipelines import kinds
-from clipopt.scorers.tower import TowerConfig, Towers
-
 sys.path.append(str(Path(__file__).parents[1]))  # recipes.embedded, which is no part of the package
 for number in (signal.SIGINT, signal.SIGHUP):  # below nohup, or behind an &, children would not hear them
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+os.fsync = lambda _: None  # no test cuts the power, and thousands of waits for the disk add up
 
-WORDS = "a an the red green blue apple tree star fox snow text on in background"
+WORDS = "a an the red green blue apple tree star stars fox snow text on in background it s home 0 5"
 
 
 @pytest.fixture(scope="session")
 def towers(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options that name two small random towers: what a run does does not depend on what they learnt."""
+    import torch
+
+    from clipopt.scorers.tower import TowerConfig, Towers
+
     folder = tmp_path_factory.mktemp("towers")
     options = []
     for seed, role in enumerate(("scorer", "judge")):
@@ -50,4 +50,4 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def unnatural(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the packages of clipopt[natural] were not installed."""
-    monkeypatch.setattr(kinds, "find_spec", lambda _: None)
+    monkeypatch.setattr("clipopt.pipelines.kinds.find_spec", lambda _: None)

@@ -100,6 +100,7 @@ def whole(films, tmp_path_factory):
 
 LONGER = ["motion", "a person claps, then bows", *SHORT, "--tries", "10", "--steps", "3", "--lock", "3"]
 STAGES = [(Search, "_score", 4), (Refinement, "loss", 2), (FeetLock, "loss", 2)]
+KILLED = [STAGES[0], *(pytest.param(*stage, marks=pytest.mark.slow) for stage in STAGES[1:])]
 
 
 def same(one, other):
@@ -136,7 +137,7 @@ def test_interrupted_and_resumed_it_is_the_same_motion(
     same(tmp_path / "parts", whole)
 
 
-@pytest.mark.parametrize(("stage", "name", "number"), STAGES)
+@pytest.mark.parametrize(("stage", "name", "number"), KILLED)
 def test_killed_at_any_moment_the_folder_is_a_run_to_resume(stage, name, number, whole, films, tmp_path, monkeypatch):
     method, calls = getattr(stage, name), []
 

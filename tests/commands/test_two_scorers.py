@@ -14,7 +14,7 @@ from clipopt.pipelines.image.loop import ImageLoop, Item
 from clipopt.pipelines.image.parameters import Several
 from clipopt.pipelines.image.plan import ImagePlan
 from clipopt.pipelines.kinds import Param, has_natural
-from clipopt.scorers import load_scorer
+from clipopt.scorers import efficientnet, load_scorer, sentences
 
 EYES = [ToyScorer(), ToyNatural(seed=1)]
 ITEMS = [Item({text: 1.0}, seed, "") for seed, text in enumerate(("a red fox", "a boat", "two red apples"), start=3)]
@@ -145,6 +145,8 @@ def test_without_the_packages_who_asks_for_them_is_told_what_to_install(
     here: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("clipopt.scorers.packages.find_spec", lambda _: None)
+    for module, name in ((efficientnet, "_load"), (sentences, "_minilm")):  # whatever was loaded before
+        monkeypatch.setattr(module, name, getattr(module, name).__wrapped__)
     assert main(["image", "a fox", "--scorer", "natural:lite0", "--size", "32", "--steps", "1", "--quiet"]) == 2
     said = capsys.readouterr().err
     assert "clipopt[natural]" in said

@@ -43,6 +43,7 @@ def scorer(tmp_path):
     return load_tower(tmp_path / "eyes.safetensors")
 
 
+@pytest.mark.slow
 def test_it_learns_to_say_what_it_saw_and_how_likely_that_is(scorer, plain_world, tmp_path):
     list(paint(0, 6, tmp_path / "pictures", workers=1))
     pictures = Pictures(tmp_path / "pictures")

@@ -95,6 +95,7 @@ def test_it_begins_at_an_earlier_one_and_keeps_its_coder(here, monkeypatch, caps
     assert "--begin takes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_both_models_learn(here):
     scorer, eye = load_scorer("embedded"), load_scorer("embedded-plain")
     recipe = Recipe(stages=(Stage("coder", 24, 8, 1e-2, 10.0), Stage("denoiser", 25, 8, 1e-2, 20.0)), pictures=12)
