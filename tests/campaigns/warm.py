@@ -237,7 +237,10 @@ def _main(job: dict[str, Any], noted: int) -> int:
     _watch(noted, (job["folder"], *(f"{root}/{name}" for name in ("cache", "tmp", "said"))), root)
     from clipopt.cli import main
 
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKING)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKING)
+    except KeyboardInterrupt:  # it waited here: Python's own time, before anything of ours runs
+        return 128 + signal.SIGINT
     return main(job["arguments"])
 
 
